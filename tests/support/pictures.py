@@ -22,9 +22,9 @@ def data_url(color: str = "red", **options: Any) -> str:
     return f"data:image/png;base64,{base64.b64encode(picture(color, **options)).decode()}"
 
 
-def image_part(color: str = "red") -> dict[str, Any]:
+def image_part(color: str = "red", **options: Any) -> dict[str, Any]:
     """The same as a part of a message in OpenAI's format."""
-    return {"type": "image_url", "image_url": {"url": data_url(color), "detail": "auto"}}
+    return {"type": "image_url", "image_url": {"url": data_url(color, **options), "detail": "auto"}}
 
 
 def wav(seconds: float = 0.01, rate: int = 16_000) -> bytes:

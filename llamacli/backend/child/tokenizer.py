@@ -17,6 +17,7 @@ from llamacli.backend.child.process.start import ChildOwner, start_child
 from llamacli.backend.child.tokens import (
     ChatTokenization,
     Detokenization,
+    MediaVocabulary,
     Stretch,
     Tokenization,
     TokenizedPart,
@@ -62,20 +63,28 @@ class SeenTokens:
 class Vocabularies(ChildOwner):
     """The vocabularies of model files, by their number in `paths`, in one child. `close()` ends it. A context manager.
 
-    With `params.keep_alive` that of a single model stays, or is that of a resident engine.
+    With `params.keep_alive` that of a single model stays, or is that of a resident engine. `media` names a model with the
+    projector that counts the tokens of pictures and sounds; it comes after those of `paths`.
 
     Raises (when built): what loading a vocabulary raises; EngineDiedError if the child dies, as everything that uses it does.
     """
 
-    def __init__(self, paths: Sequence[Path], params: ChildParams | None = None) -> None:
-        reads = [path.with_name(name) for path in paths for name in part_names(path.name)]
+    def __init__(
+        self, paths: Sequence[Path], params: ChildParams | None = None, *, media: MediaVocabulary | None = None
+    ) -> None:
+        files = [*paths, *([Path(media.path)] if media is not None else [])]
+        reads = [path.with_name(name) for path in files for name in part_names(path.name)]
         params = replace(params or ChildParams(), rpc=())  # a vocabulary is here
-        if len(paths) > 1:  # a resident has one model
+        if len(paths) != 1 or media is not None:  # a resident has one model
             params = replace(params, keep_alive=None)
-        self._child = start_child(SERVICE, reads, params, model=paths[0], host=_HOST)
+        if media is not None:
+            reads.append(Path(media.mmproj))
+        self._child = start_child(SERVICE, reads, params, model=files[0], host=_HOST)
         self._cancel = Canceller()
         try:
             self._numbers: list[int] = [self._child.call(tokens.OPEN_VOCABULARY, str(path)) for path in paths]
+            if media is not None:
+                self._numbers.append(self._child.call(tokens.OPEN_MEDIA_VOCABULARY, media))
         except BaseException:
             self._child.abandon()
             raise

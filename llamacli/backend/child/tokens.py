@@ -51,6 +51,15 @@ class RefusedText(msgspec.Struct, array_like=True, frozen=True, tag="refused"):
 
 
 @dataclass(frozen=True, slots=True)
+class MediaVocabulary:
+    """Arguments of `OPEN_MEDIA_VOCABULARY`: the files of a model and of its projector, and the most tokens of a picture."""
+
+    path: str
+    mmproj: str
+    image_max_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Tokenization:
     """Arguments of `TOKENIZE_TEXTS`. `vocabulary` is a number from `OPEN_VOCABULARY`."""
 
@@ -89,6 +98,7 @@ Stretch = tuple[bytes, bool]
 """A stretch of a text, and whether the text ends with it: ids as int32, or their bytes."""
 
 OPEN_VOCABULARY: Final = Method("open_vocabulary", str, int)
+OPEN_MEDIA_VOCABULARY: Final = Method("open_media_vocabulary", MediaVocabulary, int)
 TOKENIZE_TEXTS: Final = Method("tokenize_texts", Tokenization, items=Outcomes, feeds=FedTexts, window=BATCHES_AHEAD)
 TOKENIZE_CHATS: Final = Method("tokenize_chats", ChatTokenization, items=Outcomes, feeds=FedConversation, window=BATCHES_AHEAD)
 DETOKENIZE_TEXTS: Final = Method(

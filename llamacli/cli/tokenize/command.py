@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
-from llamacli.cli.framework.command import command
+from llamacli.cli.framework.command import Reread, command
 from llamacli.cli.framework.context import AppContext
-from llamacli.cli.framework.options import ChatOptions, RemoteOptions
-from llamacli.cli.tokenize.options import OutputOptions, TextArgument, TextOptions, VocabularyOptions, check_combinations
+from llamacli.cli.framework.options import ChatOptions, ProjectorOptions, RemoteOptions
+from llamacli.cli.tokenize.options import (
+    OutputOptions,
+    TextArgument,
+    TextOptions,
+    VocabularyOptions,
+    check_combinations,
+    check_projector,
+)
 from llamacli.errors import GateError
 
 if TYPE_CHECKING:
@@ -36,7 +44,9 @@ def tokenize(
     output: OutputOptions,
     chat: ChatOptions,
     model: VocabularyOptions,
+    projector: ProjectorOptions,
     remote: RemoteOptions,
+    reread: Reread,
 ) -> None:
     """Count, show and compare tokens.
 
@@ -45,11 +55,15 @@ def tokenize(
     on all cores. Among several texts, one that is not UTF-8 has an error in its place and does not stop the others; the exit
     status is then 6. Only the model's vocabulary is loaded.
 
+    With --chat the tokens of images and sounds in messages are counted, too, with the model's projector: --mmproj, or the one
+    beside the model. Their ids are negative numbers, equal ones for equal pictures.
+
     With --url a server that has /tokenize makes the tokens, as llamacli serve and llama-server do.
     """
     from llamacli.cli.tokenize.input import find_input
 
     check_combinations(source, output, chat, model, remote)
+    check_projector(source, remote, reread)
     if source.detokenize:
         from llamacli.cli.tokenize.detokenize import detokenize
 
@@ -62,7 +76,7 @@ def tokenize(
 
         compare(app, found, model, source=source, output=output)
         return
-    written = write_tokens(app, found, source, output, chat, model, remote)
+    written = write_tokens(app, found, source, output, chat, model, projector, remote)
     if output.max is not None and written.total.tokens > output.max:
         raise GateError(f"{written.total.tokens:,} tokens exceed --max {output.max:,}")
     written.check()
@@ -75,13 +89,14 @@ def write_tokens(
     output: OutputOptions,
     chat: ChatOptions,
     model: VocabularyOptions,
+    projector: ProjectorOptions,
     remote: RemoteOptions,
 ) -> Output:
     """Tokenize and write everything, and return the output with its counts and errors."""
     from llamacli.cli.tokenize import vocabulary
-    from llamacli.cli.tokenize.input import conversations_of, lines_of
+    from llamacli.cli.tokenize.input import lines_of
 
-    with vocabulary.open_vocabulary(app, model, remote) as (loaded, name):
+    with vocabulary.open_vocabulary(app, model, remote) as (loaded, name), ExitStack() as stack:
         describes = not output.writes_numbers(to_terminal=app.console.terminals.stdout)
         tokenizer = vocabulary.text_tokenizer(loaded, source, describes=describes)
         documents: Iterable[Document | None] = found.documents
@@ -90,10 +105,14 @@ def write_tokens(
         with app.interrupts.guard() as guard, app.progress(delay=vocabulary.PROGRESS_DELAY_SECONDS) as bar:
             guard.cancel = loaded.cancel
             if source.chat:
+                from llamacli.cli.tokenize.conversations import ConversationTokenizer, conversations_of
+
                 are_messages, replace = found.are_files or output.jsonl, source.errors == "replace"
                 conversations = conversations_of(documents, chat.system_prompt, are_messages=are_messages, replace=replace)
-                table: Any = tokenizer.vocabulary if describes else None  # the table of what is loaded, here or there
-                outcomes = loaded.conversations(conversations, template=chat.template(), vocabulary=table)
+                chats = stack.enter_context(ConversationTokenizer(app, model, None if remote.url else projector, loaded))
+                guard.cancel = chats.cancel
+                table = tokenizer.vocabulary if describes else None
+                outcomes = chats.outcomes(conversations, template=chat.template(), table=table)
             else:
                 outcomes = tokenizer.outcomes(documents)
             written = output_for(app, name, tokenizer.vocabulary, found, output)

@@ -7,23 +7,19 @@ import io
 import os
 import re
 import select
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from llamacli.cli.framework.context import AppContext
 from llamacli.documents.formats import PDF, ZIP
-from llamacli.engine.tokenization.documents import BLOCK, Document, text_document, utf8_blocks
-from llamacli.errors import MediaError, UsageError
-from llamacli.json_text import parse_json
+from llamacli.engine.tokenization.documents import BLOCK, Document, text_document
+from llamacli.errors import UsageError
 from llamacli.units import counted
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
-
-    from llamacli.backend.child.feeder import Conversation
-    from llamacli.engine.tokenization.documents import NotTokenized
 
 STDIN = "-"
 STDIN_NAME = "standard input"
@@ -103,41 +99,6 @@ def lines_of(document: Document) -> Iterator[Document | None]:
         started.append(rest)
     if last := b"".join(started):
         yield _line_document(document, count + 1, last)
-
-
-def conversations_of(
-    documents: Iterable[Document | None], system_prompt: str | None, *, are_messages: bool, replace: bool
-) -> Iterator[Conversation | NotTokenized]:
-    """Yield each document as a conversation: a user's message, or with `are_messages` a JSON list of messages; or its error."""
-    from llamacli.backend.child.feeder import Conversation
-    from llamacli.engine.chat import message
-    from llamacli.engine.tokenization.documents import NotTokenized
-
-    system = [{"role": "system", "content": system_prompt}] if system_prompt is not None else []
-    for document in filter(None, documents):
-        try:
-            text = b"".join(utf8_blocks(document.blocks(), document.name, replace=replace)).decode()
-            messages = read_messages(text, document.name) if are_messages else [{"role": "user", "content": text}]
-            conversation = message.read_messages([*system, *messages])
-            if any(one.media for one in conversation):
-                hint = "`llamacli run --messages FILE --dry-run` counts their tokens, with the model's projector"
-                raise UsageError(f"{document.name} has images or sounds, which a vocabulary does not count", hint=hint)
-            yield Conversation(document, conversation)
-        except (UsageError, MediaError) as error:
-            yield NotTokenized(document, error)
-
-
-def read_messages(text: str, name: str) -> list[Any]:
-    """Parse a JSON list of messages, or an object that has one, as requests do.
-
-    Raises:
-        UsageError: if it is neither.
-    """
-    document = parse_json(text, source=name)
-    messages = document.get("messages") if isinstance(document, dict) else document
-    if not isinstance(messages, list):
-        raise UsageError(f"{name} is not a JSON list of messages", hint="--chat -f reads a JSON list of messages")
-    return messages
 
 
 def _line_document(document: Document, number: int, line: bytes) -> Document:

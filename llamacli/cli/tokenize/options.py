@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from llamacli.backend.child.params import ChildParams
+from llamacli.cli.framework.command import Reread
 from llamacli.cli.framework.options import (
     ChatOptions,
     EngineTimeoutOption,
@@ -124,6 +125,16 @@ class OutputOptions:
     def writes_numbers(self, *, to_terminal: bool) -> bool:
         """Return whether only counts or ids are written, for which nothing is looked up in the vocabulary."""
         return self.count or self.by_extension or self.ids or not (self.json or self.jsonl or to_terminal)
+
+
+def check_projector(source: TextOptions, remote: RemoteOptions, reread: Reread) -> None:
+    """Raise UsageError for a projector where nothing needs one; that of the settings is for other commands, too."""
+    if not reread.given("mmproj"):
+        return
+    if not source.chat:
+        raise UsageError("--mmproj needs --chat")
+    if remote.url:
+        raise UsageError("--mmproj cannot be used with --url: a server does not tell the tokens of images and sounds")
 
 
 def check_combinations(

@@ -27,6 +27,7 @@ _GAP = 2
 _LONGEST_CELL = 60
 _MOST_PIECES = 24
 _NARROWEST = 10
+_EMBEDDINGS = "[embedding]"
 _MARKS = {code: chr(0x2400 + code) for code in range(0x20)} | {0x20: "·", 0x09: "→", 0x0A: "⏎", 0x7F: "␡"}
 
 
@@ -62,23 +63,40 @@ class TokenView:
         self._cells: list[_Cell] = []
         self._used = 0
         self._number = 0
+        self._embeddings = 0
 
     def add(self, token: int, piece: bytes, *, is_control: bool) -> str:
-        """Add a token, and return the rows that it completes."""
+        """Add a token, and return the rows that it completes. A negative one stands for an embedding."""
+        if token < 0:
+            self._embeddings += 1
+            return ""
+        rows = self._add_embeddings()
         text = visible(piece)
         longest = min(_LONGEST_CELL, self._width)
         if columns(text) > longest:
             text = cut(text, longest // 2 + 1)
-        cell = _Cell(text, str(token), max(columns(text), len(str(token))), is_control)
-        rows = ""
-        if self._cells and self._used + cell.width > self._width:
-            rows = self.finish()
-        self._cells.append(cell)
-        self._used += cell.width + _GAP
-        return rows + self.finish() if piece.endswith(b"\n") else rows
+        rows += self._add_cell(_Cell(text, str(token), max(columns(text), len(str(token))), is_control))
+        return rows + self._row() if piece.endswith(b"\n") else rows
 
     def finish(self) -> str:
         """Return the last row."""
+        return self._add_embeddings() + self._row()
+
+    def _add_embeddings(self) -> str:
+        """Add a cell for the embeddings of a picture or a sound that were added, and return the row that it completes."""
+        count, self._embeddings = self._embeddings, 0
+        if not count:
+            return ""
+        number = f"{count:,} x"
+        return self._add_cell(_Cell(_EMBEDDINGS, number, max(len(_EMBEDDINGS), len(number)), is_control=True))
+
+    def _add_cell(self, cell: _Cell) -> str:
+        row = self._row() if self._cells and self._used + cell.width > self._width else ""
+        self._cells.append(cell)
+        self._used += cell.width + _GAP
+        return row
+
+    def _row(self) -> str:
         cells, self._cells, self._used = self._cells, [], 0
         if not cells:
             return ""

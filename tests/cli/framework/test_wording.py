@@ -36,6 +36,7 @@ def test_every_parameter_that_can_be_set_has_a_flag() -> None:
         ("use n_ctx=768 or more", "use -c 768 or more"),
         ("a smaller n_ctx, or cache_type_k=q8_0, or threads=4", "a smaller -c, or -ctk q8_0, or -t 4"),
         ("2 threads need a larger n_ctx", "2 threads need a larger -c"),
+        ("the file n_ctx.gguf or a/n_ctx needs n_ctx.", "the file n_ctx.gguf or a/n_ctx needs -c."),
         ("max_n_ctx and n_ctx_train and x.n_ctx", "max_n_ctx and n_ctx_train and x.n_ctx"),
     ],
 )

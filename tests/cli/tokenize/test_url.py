@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from fakes import Result, invoke
 from odd_server import Script, odd_server, response
+from pictures import image_part
 from serving import LiveServer, serving, spec_of
 
 from llamacli.backend.remote.tokenizer import _around
@@ -40,6 +41,14 @@ def test_a_conversation_has_the_servers_template(server: LiveServer, tiny_model:
     there = invoke("tokenize", "--url", server.base, "--chat", "-sys", "Be brief.", "--ids", "Hello")
     assert there.status == 0, there.stderr
     assert there.stdout == here(tiny_model, "--chat", "-sys", "Be brief.", "--ids", "Hello").stdout
+
+
+def test_images_are_not_counted_by_a_server(server: LiveServer, tmp_path: Path) -> None:
+    file = tmp_path / "chat.json"
+    file.write_text(json.dumps([{"role": "user", "content": [image_part()]}]))
+    result = invoke("tokenize", "--url", server.base, "--chat", "-f", str(file), "--count")
+    assert (result.status, result.stdout) == (2, "")
+    assert "a server does not tell the tokens of images and sounds (without --url" in result.stderr
 
 
 def test_ids_become_text_again(server: LiveServer) -> None:

@@ -8,13 +8,14 @@ from array import array
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from llamacli.backend.child import tokens
 from llamacli.backend.child.tokens import (
     ChatTokenization,
     Detokenization,
     FedTexts,
+    MediaVocabulary,
     Outcomes,
     RefusedText,
     Stretch,
@@ -26,12 +27,20 @@ from llamacli.backend.child.wire.faults import fault_of
 from llamacli.backend.child.wire.method import Method
 from llamacli.backend.child.work.connection import Handler
 from llamacli.backend.child.work.task import Task
+from llamacli.binding.enums import llama_token_attr
 from llamacli.binding.library import library
+from llamacli.engine.chat.message import Message
+from llamacli.engine.media.compatibility import refused_media
+from llamacli.engine.media.placeholders import is_placeholder
+from llamacli.engine.params import ModelParams
 from llamacli.engine.runtime.model import Model
 from llamacli.engine.runtime.vocabulary import Vocabulary
 from llamacli.engine.tokenization.documents import Chunk, Document, NotTokenized
 from llamacli.engine.tokenization.tokenizer import Detokenizer, Tokenizer
 from llamacli.errors import CapacityError, TemplateError, UsageError
+
+if TYPE_CHECKING:
+    from llamacli.engine.media.encoder import MediaEncoder
 
 _FEEDS_AHEAD: Final = 4
 """Feeds that are wished for whenever none is left; the threads still have work then."""
@@ -59,11 +68,13 @@ class TokenizerService:
     def __init__(self, loaded: Sequence[Model] = ()) -> None:
         self._models = list(loaded)
         self._numbers: dict[str, int] = {}
+        self._encoders: dict[int, MediaEncoder] = {}
 
     def handlers(self) -> dict[Method, Handler]:
         """Return the handlers by method."""
         return {
             tokens.OPEN_VOCABULARY: self._open,
+            tokens.OPEN_MEDIA_VOCABULARY: self._open_with_projector,
             tokens.TOKENIZE_TEXTS: self._tokenize,
             tokens.TOKENIZE_CHATS: self._tokenize_chats,
             tokens.DETOKENIZE_TEXTS: self._detokenize,
@@ -74,6 +85,18 @@ class TokenizerService:
             self._models.append(Model(Path(path), vocab_only=True))
             self._numbers[path] = len(self._models) - 1
         return self._numbers[path]
+
+    def _open_with_projector(self, asked: MediaVocabulary, _task: Task) -> int:
+        """Load a model as libmtmd wants it, weights included: they are mapped, and never read."""
+        from llamacli.engine.media.encoder import MediaEncoder
+
+        params = ModelParams(
+            gpu_layers=0, repack=False, kernels="upstream", mmproj=asked.mmproj, image_max_tokens=asked.image_max_tokens
+        )
+        model = Model(Path(asked.path), params)
+        self._encoders[len(self._models)] = MediaEncoder(model, Path(asked.mmproj), threads=1)
+        self._models.append(model)
+        return len(self._models) - 1
 
     def _tokenize(self, asked: Tokenization, task: Task) -> Generator[Outcomes, None, None]:
         model = self._models[asked.vocabulary]
@@ -88,12 +111,15 @@ class TokenizerService:
 
         model = self._models[asked.vocabulary]
         pack = _Packer(model.vocabulary, describes=asked.describes)
+        encoder = self._encoders.get(asked.vocabulary)
         with open_template(model, asked.template) as template:
             for messages in task.fed(itertools.repeat(1)):
                 try:
                     if messages is None:
                         raise UsageError("a conversation that cannot be read")
-                    chunk = conversation_chunk(model.vocabulary, template, messages)
+                    _require_media(encoder, messages)
+                    expand = encoder.tokens if encoder is not None else None
+                    chunk = conversation_chunk(model.vocabulary, template, messages, expand)
                 except (UsageError, TemplateError, CapacityError) as error:
                     yield [RefusedText(fault_of(error))]
                 else:
@@ -119,6 +145,14 @@ class TokenizerService:
                 ids = array("i")
             if texts:
                 yield texts
+
+
+def _require_media(encoder: MediaEncoder | None, messages: Sequence[Message]) -> None:
+    """Raise UsageError if the messages have pictures or sounds that are not taken."""
+    kinds = encoder.kinds if encoder is not None else ()
+    for media in (media for message in messages for media in message.media):
+        if media.kind not in kinds:
+            raise refused_media(media.kind, has_projector=encoder is not None)
 
 
 def _stretches(parts: Iterable[bytes]) -> Iterator[Stretch]:
@@ -151,7 +185,12 @@ class _Packer:
             return []
         new = set(used) - self._known
         self._known |= new
-        return [(token, self._vocabulary.special_piece(token), self._vocabulary.attribute(token)) for token in new]
+        return [self._description(token) for token in new]
+
+    def _description(self, token: int) -> tuple[int, bytes, int]:
+        if is_placeholder(token):
+            return token, b"", llama_token_attr.LLAMA_TOKEN_ATTR_CONTROL
+        return token, self._vocabulary.special_piece(token), self._vocabulary.attribute(token)
 
 
 def fed_documents(feeds: Iterable[FedTexts]) -> Iterator[Document | None]:

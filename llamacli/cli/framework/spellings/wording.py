@@ -18,7 +18,8 @@ from llamacli.cli.framework.signature import options_of
 if TYPE_CHECKING:
     from llamacli.errors import LlamacliError
 
-_NAME = r"(?<![\w.-])({names})(?:=([^\s,;()]+))?(?![\w-])"
+_NAME = r"(?<![\w./-])({names})(?:=([^\s,;()]+))?(?![\w/-]|\.\w)"
+"""A parameter, perhaps with its value, but not a part of a file's name (`mmproj.gguf`)."""
 
 
 def flag_of(parameter: str) -> str:
