@@ -50,9 +50,9 @@ def main(argv: list[str] | None = None) -> int:
         from llamacli.cli.complete import print_candidates
 
         return print_candidates(arguments[1:])
+    gc.set_threshold(GC_THRESHOLD)
     if argv is None:
         _prepare_engine(arguments)
-    gc.set_threshold(GC_THRESHOLD)
     try:
         from llamacli.cli.boundary import run_program
 

@@ -63,6 +63,7 @@ class Command(TyperCommand):
         self.examples = examples
         self.common = common
         self._signature = signature
+        self._parser: Any = None
 
     def group(self, name: str) -> Group | Command:
         """One of `groups`."""
@@ -82,6 +83,13 @@ class Command(TyperCommand):
             if "help" not in given and "help_all" not in given:
                 extra["default_map"] = self._defaults(app, given)
         return super().make_context(info_name, args, parent=parent, **extra)
+
+    def make_parser(self, ctx: Any) -> Any:
+        """Typer's parser, which is made once: each command line is parsed for the settings first, then for the command."""
+        if self._parser is None:
+            self._parser = super().make_parser(ctx)
+        self._parser.ctx = ctx
+        return self._parser
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the command line. Errors come with a hint."""

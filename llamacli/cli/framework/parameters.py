@@ -22,7 +22,7 @@ ENVIRONMENT_PREFIX = "LLAMACLI_"
 _NO_TYPE: Any = None  # Typer describes types for its own conversion, which is not used here
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class OptionDeclaration:
     """An option without its type, name and default, which the annotated parameter or field provides."""
 
@@ -42,7 +42,7 @@ class OptionDeclaration:
         return Option(self, name, kind_of(annotation, self.parser), default=default, panel=self.panel or panel)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class ArgumentDeclaration:
     """An argument without its type, name and default."""
 

@@ -19,7 +19,7 @@ from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options.common import CommonOptions
 from llamacli.cli.framework.parameters import REQUIRED, Argument, Option, source_of
 from llamacli.cli.framework.terminal.logs import log_to
-from llamacli.values import dataclass
+from llamacli.values import dataclass, fields_of
 
 GIVEN = "llamacli.given"
 """The key of a context's `meta` under which the words of the command line are kept."""
@@ -77,12 +77,12 @@ class Signature:
         self.parameters: list[Option | Argument] = []
         self._parts: list[Part] = []
         self._received: dict[type, str] = {}
-        hints = typing.get_type_hints(function, include_extras=True)
+        hints = inspect.get_annotations(function, eval_str=True)
         for name, parameter in inspect.signature(function).parameters.items():
             hint = hints[name]
             if hint in (AppContext, CommonOptions, Reread):
                 self._received[hint] = name
-            elif dataclasses.is_dataclass(hint):
+            elif isinstance(hint, type):  # a group; an option is `Annotated`
                 self._parts.append(self._group(name, hint))
             else:
                 default = REQUIRED if parameter.default is inspect.Parameter.empty else parameter.default
@@ -125,8 +125,10 @@ def options_of(group: Any) -> Iterator[Option | Argument]:
     if hasattr(group, "declared"):
         yield from group.declared()
         return
-    hints = typing.get_type_hints(group, include_extras=True)
-    for field in dataclasses.fields(group):
+    hints: dict[str, Any] = {}
+    for base in reversed(group.__mro__):
+        hints |= inspect.get_annotations(base, eval_str=True)
+    for field in fields_of(group):
         default = REQUIRED if field.default is dataclasses.MISSING else field.default
         yield _built(field.name, hints[field.name], default, getattr(group, "PANEL", None))
 
