@@ -19,9 +19,9 @@ MAX_DIGITS = 4300
 """Decimal digits of an integer: Python's default limit, which keeps the conversion from taking quadratic time."""
 
 _STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?'
-_BRACKETS = re.compile(rf"{_STRING}|[\[\]{{}}]", re.DOTALL)
-_CONSTANTS = re.compile(rf"{_STRING}|(NaN|-?Infinity)", re.DOTALL)
-_LONG_NUMBERS = re.compile(rf"{_STRING}|(\d{{{MAX_DIGITS + 1},}})", re.DOTALL)
+_BRACKETS = rf"(?s){_STRING}|[\[\]{{}}]"
+_CONSTANTS = rf"(?s){_STRING}|(NaN|-?Infinity)"
+_LONG_NUMBERS = rf"(?s){_STRING}|(\d{{{MAX_DIGITS + 1},}})"
 
 
 def parse_json(text: str | bytes, *, source: str | None = None) -> Any:
@@ -58,16 +58,16 @@ def _check_depth(text: str, source: str | None) -> None:
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return
     depth = 0
-    for match in _BRACKETS.finditer(text):
+    for match in re.finditer(_BRACKETS, text):
         first = match[0][0]
         depth += (first in "[{") - (first in "]}")
         if depth > MAX_DEPTH:
             raise _error(f"nested more than {MAX_DEPTH} deep", text, match.start(), source)
 
 
-def _find(pattern: re.Pattern[str], text: str) -> int:
+def _find(pattern: str, text: str) -> int:
     """The index of the first match outside strings, or 0."""
-    return next((match.start() for match in pattern.finditer(text) if match[1]), 0)
+    return next((match.start() for match in re.finditer(pattern, text) if match[1]), 0)
 
 
 def _error(reason: str, text: str, index: int, source: str | None) -> InvalidJSONError:

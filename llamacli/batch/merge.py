@@ -11,7 +11,7 @@ from pathlib import Path
 
 from llamacli.batch.output_file import naming_file, sole_writer
 from llamacli.batch.results import read_result
-from llamacli.batch.shard import Record, read_record
+from llamacli.batch.shard_record import Record, read_record
 from llamacli.errors import UsageError
 from llamacli.units import counted
 

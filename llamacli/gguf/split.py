@@ -7,12 +7,12 @@ import re
 MAX_PARTS = 999
 """Largest number of parts."""
 
-_PART = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.gguf)", re.DOTALL | re.IGNORECASE)
+_PART = r"(?si)(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.gguf)"
 
 
 def part_names(name: str) -> tuple[str, ...]:
     """Return the names of all files of the model that `name` is a part of, in order; `(name,)` for an unsplit model."""
-    match = _PART.fullmatch(name)
+    match = re.fullmatch(_PART, name)
     if not match:
         return (name,)
     count = int(match["count"])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-_ITEM = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]")
-_OPENING = re.compile(r"([ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*)(`{3,}(?=[^`]*$)|~{3,})")
-_CLOSING = re.compile(r"([ \t]*)(`{3,}|~{3,})[ \t\r]*$")
+_ITEM = r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]"
+_OPENING = r"([ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*)(`{3,}(?=[^`]*$)|~{3,})"
+_CLOSING = r"([ \t]*)(`{3,}|~{3,})[ \t\r]*$"
 _TAB = 4
 _SLACK = 3
 """Maximum columns of indentation of a fence relative to its container."""
@@ -33,15 +33,15 @@ def _blocks(text: str) -> Iterator[str]:
     fence, width, is_list = "", 0, False
     for line in text.split("\n"):
         if fence:
-            end = _CLOSING.match(line)
+            end = re.match(_CLOSING, line)
             if end and end[2].startswith(fence) and _columns(end[1]) <= width + _SLACK:
                 yield "".join(part + "\n" for part in code)
                 code, fence = [], ""
                 continue
             code.append(_outdented(line, width))
             continue
-        is_list = is_list or _ITEM.match(line) is not None
-        begin = _OPENING.match(line)
+        is_list = is_list or re.match(_ITEM, line) is not None
+        begin = re.match(_OPENING, line)
         if begin and (is_list or _columns(begin[1]) <= _SLACK):
             fence, width = begin[2], _columns(begin[1])
 

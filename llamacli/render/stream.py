@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from llamacli.render.text import columns, escape
 
-_FENCE = re.compile(r"[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*(`{3,}|~{3,})")
-_INDENT = re.compile(r"[ \t]*(?:(?:[-*+]|\d{1,3}[.)])[ \t]+)?")
+_FENCE = r"[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*(`{3,}|~{3,})"
+_INDENT = r"[ \t]*(?:(?:[-*+]|\d{1,3}[.)])[ \t]+)?"
 _BEGINNING = 80
 """Characters of a line that show what it is."""
 
@@ -93,7 +93,7 @@ class WordWrap:
             return character
         if len(self._line) < _BEGINNING:
             self._line += character
-        if self._fence or self._line.lstrip()[:1] == "|" or _FENCE.match(self._line):
+        if self._fence or self._line.lstrip()[:1] == "|" or re.match(_FENCE, self._line):
             return character
         return self._add_space(character, limit) if character in " \t" else self._add_letter(character, limit)
 
@@ -140,12 +140,12 @@ class WordWrap:
 
     def _indent(self, limit: int) -> str:
         """Return the indent of the lines after the first."""
-        match = _INDENT.match(self._line)
+        match = re.match(_INDENT, self._line)
         size = len(match[0].expandtabs(_TAB)) if match else 0
         return " " * size if size <= limit // 2 else ""
 
     def _end_line(self) -> None:
-        fence = _FENCE.match(self._line)
+        fence = re.match(_FENCE, self._line)
         if self._fence:
             if fence and fence[1].startswith(self._fence) and not self._line[fence.end() :].strip():
                 self._fence = ""

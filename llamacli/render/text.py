@@ -17,17 +17,18 @@ _UNSEEN = (
 )
 _BYTES = "\ud800-\udfff"  # bytes of a file name that are not UTF-8
 
-_HOSTILE = re.compile(f"[{_C0}{_C1}{_ORDER}{_UNSEEN}{_BYTES}]")
-_NEVER_OURS = re.compile(f"[{_C1}{_ORDER}{_UNSEEN.replace(chr(0x2800), '')}]")  # the plots draw with U+2800
-_CONTROL = re.compile(f"[{_C0}]")
-_OURS = re.compile(
+# They are compiled when they are first used: most commands need none of them.
+_HOSTILE = f"[{_C0}{_C1}{_ORDER}{_UNSEEN}{_BYTES}]"
+_NEVER_OURS = f"[{_C1}{_ORDER}{_UNSEEN.replace(chr(0x2800), '')}]"  # the plots draw with U+2800
+_CONTROL = f"[{_C0}]"
+_OURS = (
     "\r(?=\x1b\\[)|\x1b\\[[0-9;]*[mKADJ]"  # colours, and the cursor movements of progress bars and live answers
     "|\x1b\\]52;c;[A-Za-z0-9+/=]*\x07"  # /copy
     "|\x1b_G(?:a=T,q=2,f=24,s=\\d+,v=\\d+,r=\\d+,)?m=[01];[A-Za-z0-9+/=]*\x1b\\\\"  # thumbnails: kitty's,
     "|\x1b\\]1337;File=inline=1;[a-zA-Z0-9=;]*:[A-Za-z0-9+/=]*\x07"  # iTerm2's,
     '|\x1bPq"[0-9;]*[#0-9;?-~$-]*\x1b\\\\'  # and sixels
 )
-_INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]")
+_INVISIBLE = "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
 """Characters that Python takes for printable, though they are invisible."""
 
 
@@ -37,14 +38,14 @@ def harmless(text: str) -> str:
     >>> harmless("\x1b[1mbold\x1b[0m \x1b]0;title\x07 \x9b31m")
     '\x1b[1mbold\x1b[0m \\u001b]0;title\\u0007 \\u009b31m'
     """
-    text = _NEVER_OURS.sub(_json_mark, text)
-    if not _CONTROL.search(text):
+    text = re.sub(_NEVER_OURS, _json_mark, text)
+    if not re.search(_CONTROL, text):
         return text
     parts, end = [], 0
-    for ours in _OURS.finditer(text):
-        parts += [_CONTROL.sub(_json_mark, text[end : ours.start()]), ours[0]]
+    for ours in re.finditer(_OURS, text):
+        parts += [re.sub(_CONTROL, _json_mark, text[end : ours.start()]), ours[0]]
         end = ours.end()
-    return "".join([*parts, _CONTROL.sub(_json_mark, text[end:])])
+    return "".join([*parts, re.sub(_CONTROL, _json_mark, text[end:])])
 
 
 def escape(text: str) -> str:
@@ -52,7 +53,7 @@ def escape(text: str) -> str:
 
     Tab and newline stay, as do the joiners and variation selectors that scripts and emoji need (U+200C, U+200D, U+FE0F).
     """
-    return _HOSTILE.sub(_mark, text)
+    return re.sub(_HOSTILE, _mark, text)
 
 
 def escape_line(text: str) -> str:
@@ -65,11 +66,11 @@ def escape_all(text: str) -> str:
 
     For text that the user must agree to. Joiners and variation selectors are marked too, though some scripts use them.
     """
-    if text.isprintable() and not _INVISIBLE.search(text):
+    if text.isprintable() and not re.search(_INVISIBLE, text):
         return text
     import json  # rarely needed, and a start without it is faster
 
-    return "".join(char if char.isprintable() and not _INVISIBLE.match(char) else json.dumps(char)[1:-1] for char in text)
+    return "".join(char if char.isprintable() and not re.match(_INVISIBLE, char) else json.dumps(char)[1:-1] for char in text)
 
 
 def columns(text: str) -> int:
@@ -78,7 +79,7 @@ def columns(text: str) -> int:
         return len(text)
     import unicodedata  # rarely needed, and a start without it is faster
 
-    plain = _OURS.sub("", text)
+    plain = re.sub(_OURS, "", text)
     hidden = sum(unicodedata.combining(char) != 0 or unicodedata.category(char) in ("Cf", "Me", "Mn") for char in plain)
     return len(plain) - hidden + sum(unicodedata.east_asian_width(char) in "WF" for char in plain)
 

@@ -21,8 +21,8 @@ _COLORS = {
 """The SGR code of each colour; `dim` is ours for what matters less."""
 
 _PROMPT_NAMES = {"white": "ansigray", "bright-white": "ansiwhite", "default": "ansidefault", "dim": "ansibrightblack"}
-_HEX = re.compile(r"#[0-9a-f]{6}")
-_STYLE = re.compile(r"\x1b\[([0-9;]+)m")
+_HEX = r"#[0-9a-f]{6}"
+_STYLE = r"\x1b\[([0-9;]+)m"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Theme:
             parts = match[1].split(";")
             return match[0] if "38" in parts else f"\x1b[{';'.join(codes.get(part, part) for part in parts)}m"
 
-        return _STYLE.sub(replaced, text)
+        return re.sub(_STYLE, replaced, text)
 
     def prompt_color(self, name: str) -> str:
         """Return the name that the prompt line's library has for one of our colours."""
@@ -79,7 +79,7 @@ def parse_theme(text: str, *, is_light: bool = False) -> Theme:
     colors = dict(base.colors)
     for change in changes:
         name, _, color = change.partition("=")
-        if name not in _COLORS or not (color in _COLORS or _HEX.fullmatch(color)):
+        if name not in _COLORS or not (color in _COLORS or re.fullmatch(_HEX, color)):
             raise ValueError(f"'{change}' is not COLOR=COLOR; colours are {', '.join(_COLORS)} and #rrggbb")
         colors[name] = color
     return Theme(base.name, colors)

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from llamacli.render.text import columns
 
-_WORD = re.compile(r"(\s*)(\S+)")
-_CHARACTER = re.compile(r"(?:\x1b\[[0-9;]*m)*.(?:\x1b\[0?m)*")
+_WORD = r"(\s*)(\S+)"
+_CHARACTER = r"(?:\x1b\[[0-9;]*m)*.(?:\x1b\[0?m)*"
 """A character with the colours around it, which must not be torn."""
 
 _MIN_ROOM = 16
@@ -108,12 +108,12 @@ def _words(text: str, limit: int | None) -> Iterator[tuple[str, str]]:
 
     A long list is broken after a comma.
     """
-    for space, word in _WORD.findall(text):
+    for space, word in re.findall(_WORD, text):
         if limit is None or columns(word) <= limit:
             yield space, word
             continue
         piece, used = "", 0
-        for character in _CHARACTER.findall(word):
+        for character in re.findall(_CHARACTER, word):
             size = columns(character)
             if piece and used + size > limit:
                 end = piece.rfind(",") + 1

@@ -11,7 +11,8 @@ import pytest
 from fakes import Result, invoke
 from odd_server import Script, answered, odd_server, refused
 
-from llamacli.batch.shard import Shard, parse_shard, record_path, shard_of_job
+from llamacli.batch.shard import Shard, parse_shard, shard_of_job
+from llamacli.batch.shard_record import record_path
 from llamacli.errors import UsageError
 
 ROWS = 23

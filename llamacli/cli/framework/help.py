@@ -18,7 +18,7 @@ MAX_WIDTH = 100
 _NAMES_WIDTH, _COMMANDS_WIDTH, _EXAMPLE_WIDTH = 30, 18, 44
 _NARROW = 60
 
-_BRIEF = re.compile(r"[:;] |\.( |$)")
+_BRIEF = r"[:;] |\.( |$)"
 """The end of the first words of an option's help."""
 
 ARGUMENTS = "Arguments"
@@ -85,7 +85,7 @@ def _common_blocks(ctx: typer.Context, width: int, bold: Callable[[str], str]) -
     owner: Any = ctx.command
     by_name = {name: one for one in owner.params if isinstance(one, Option) for name in (*one.opts, *one.secondary_opts)}
     options = [by_name[name] for name in (*owner.common, "--help", "--help-all")]
-    rows = tuple(Row(spelling(one, most=2), _BRIEF.split(one.help or "")[0]) for one in options)
+    rows = tuple(Row(spelling(one, most=2), re.split(_BRIEF, one.help or "")[0]) for one in options)
     arguments = [part for part in sections(ctx) if part.title == ARGUMENTS]
     blocks = paragraphs(owner.help or "", width)[:2]
     blocks += [_section(part, width, bold, short=False) for part in (*arguments, Section(COMMON, rows))]

@@ -9,7 +9,7 @@ from pathlib import Path
 from llamacli.engine.params import LoraAdapter
 
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
-_ESCAPES = re.compile(r"""\\([nrt'"\\])""")
+_ESCAPES = r"""\\([nrt'"\\])"""
 _ESCAPED = {"n": "\n", "r": "\r", "t": "\t"}
 
 
@@ -152,28 +152,28 @@ def parse_logit_bias(text: str) -> tuple[int | str, float]:
 
 def parse_escaped(text: str) -> str:
     r"""Parse text with llama.cpp's escapes: `\n`, `\t`, `\r`, `\\` and quotes after a backslash."""
-    return _ESCAPES.sub(lambda match: _ESCAPED.get(match[1], match[1]), parse_text(text))
+    return re.sub(_ESCAPES, lambda match: _ESCAPED.get(match[1], match[1]), parse_text(text))
 
 
-_SIZE = re.compile(r"(\d{1,15}(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
+_SIZE = r"(?i)(\d{1,15}(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?"
 
 
 def parse_size(text: str) -> int:
     """Parse a size such as 500M, 2G or 1.5 GiB in powers of 1,024; without a unit, bytes."""
-    match = _SIZE.fullmatch(text.strip())
+    match = re.fullmatch(_SIZE, text.strip())
     size = int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " ")) if match else 0
     if size < 1:
         raise ValueError(f"'{text}' is not a size such as 500M or 2G")
     return size
 
 
-_DURATION = re.compile(r"(\d{1,9}(?:\.\d+)?)(ms|s|m|h|d)?")
+_DURATION = r"(\d{1,9}(?:\.\d+)?)(ms|s|m|h|d)?"
 _SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def parse_duration(text: str) -> float:
     """Parse a duration such as 30s, 10m or 1.5h; without a unit, seconds."""
-    match = _DURATION.fullmatch(text.strip())
+    match = re.fullmatch(_DURATION, text.strip())
     if match is None:
         raise ValueError(f"'{text}' is not a duration such as 30s or 10m")
     return float(match[1]) * _SECONDS[match[2] or "s"]

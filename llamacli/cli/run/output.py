@@ -11,7 +11,6 @@ from llamacli.cli.framework.answers import Sink
 from llamacli.cli.framework.console import Console
 from llamacli.engine.events import Answer, Piece
 from llamacli.errors import ConstraintError
-from llamacli.render.code import first_code_block
 from llamacli.render.stream import AnswerStream
 from llamacli.render.text import escape
 from llamacli.values import dataclass
@@ -155,6 +154,8 @@ class WholeTextSink:
                 write_calls(self._console, answer)
 
     def _code(self, answer: Answer) -> str:
+        from llamacli.render.code import first_code_block  # only -x needs it
+
         code = first_code_block(answer.content)
         if code is not None:
             return code

@@ -11,7 +11,8 @@ from llamacli.batch.reader import INVALID_JSON, open_rows, read_rows
 from llamacli.batch.result_table import kept_file, publish
 from llamacli.batch.results import ResultFile
 from llamacli.batch.runner import RowRunner, RunParams
-from llamacli.batch.shard import Shard, ShardRows, record_path, shard_of_job
+from llamacli.batch.shard import Shard, shard_of_job
+from llamacli.batch.shard_record import ShardRows, record_path
 from llamacli.batch.summary import Tally
 from llamacli.cli.framework.backends import engine as backends
 from llamacli.cli.framework.context import AppContext

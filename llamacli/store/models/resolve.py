@@ -26,7 +26,7 @@ from llamacli.store.models.references import SCHEMES, alias_chain, expand_alias,
 
 __all__ = ["OnProgress", "Progress", "names_of", "resolve"]
 
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
+_HUB_NAME = r"[\w.-]+/[\w.-]+(:[\w.-]+)?"
 
 
 def resolve(
@@ -127,7 +127,7 @@ def _hint_for_path(reference: str, path: Path) -> str | None:
     near = difflib.get_close_matches(path.name, existing, n=1)
     if near:
         return f"did you mean {path.with_name(near[0])}?"
-    if _HUB_NAME.fullmatch(reference) and not path.parent.exists():
+    if re.fullmatch(_HUB_NAME, reference) and not path.parent.exists():
         return f"to download it from the Hugging Face hub, write hf:{reference}"
     return None
 

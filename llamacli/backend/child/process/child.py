@@ -18,10 +18,10 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from llamacli.backend.child.process.death import Vitals, died, exceeded, hung, log_last_words
 from llamacli.backend.child.process.launch import Launched
 from llamacli.backend.child.process.running import running
 from llamacli.backend.child.process.stream import LEAVING_SECONDS, ItemStream, Message, PendingCall, Receiver, Source
+from llamacli.backend.child.process.vitals import Vitals
 from llamacli.backend.child.wire.codec import ProtocolError
 from llamacli.backend.child.wire.frames import (
     Alive,
@@ -242,13 +242,16 @@ class Child:
     def _bury(self, end: Exception | None) -> None:
         """Wait for the child's end, and end all calls with its reason."""
         status = self._launched.wait()
+        limit: Exception | None = None
         if not self._closing:  # nodes are asked meanwhile, so the lock is not held
+            from llamacli.backend.child.process.death import died, exceeded, log_last_words  # most children are closed
+
             end = end or self._hung or died(status, self._launched.stderr, self.vitals, self._model, self._nodes)
+            log_last_words(end)
+            limit = exceeded(status)
         with self._lock:
             self._end = ClosedError("the engine was closed") if self._closing or end is None else end
-            log_last_words(self._end)
             waiting, self._pending = list(self._pending.values()), {}
-        limit = exceeded(status)
         for call in waiting:
             call.deliver(self._end if limit is None or call.is_retried else limit)
         self._ready.set()
@@ -265,6 +268,8 @@ class Child:
                 is_busy = bool(self._pending) and self._ready.is_set()  # a resident may serve others first
             self.vitals.still = self.vitals.still + _WATCH_SECONDS if is_busy else 0
             if self.vitals.still >= patience:
+                from llamacli.backend.child.process.death import hung
+
                 self._hung = hung(patience)
                 self.send_signal(signal.SIGKILL)
                 return

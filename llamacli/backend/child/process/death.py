@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Final
 
-from llamacli.backend.child.wire.frames import Alive
+from llamacli.backend.child.process.vitals import Vitals
 from llamacli.backend.child.work.limits import (
     EXIT_DOCUMENT_MEMORY,
     EXIT_DOCUMENT_SECONDS,
@@ -22,7 +22,6 @@ from llamacli.engine.runtime.bounds import EXTRA_BYTES, SECONDS
 from llamacli.errors import CapacityError, EngineDiedError, LlamacliError, MemoryFullError, TemplateError, UsageError
 
 _LAST_WORDS: Final = 1 << 14
-_LEAST_WORK: Final = 0.002
 _PATTERNS: Final = (
     re.compile(r"GGML_ASSERT\(.*\)(?= failed)"),
     re.compile(r"GGML_ABORT\(.*\)"),
@@ -36,21 +35,6 @@ _OF_NODES: Final = ("Remote RPC server crashed", "Failed to connect to", "RPC ha
 """What llama.cpp's RPC backend writes before it ends the process (`ggml-rpc.cpp`)."""
 
 _LONGEST_REASON: Final = 200
-
-
-class Vitals:
-    """The last signs of life of a child: seconds of processor time, bytes of memory in use, and seconds without progress."""
-
-    def __init__(self) -> None:
-        self.cpu_seconds = 0.0
-        self.memory = 0
-        self.still = 0.0
-
-    def note(self, alive: Alive) -> None:
-        """Keep a sign of life. It is progress if the child has computed, or has nothing to do but to wait for us."""
-        if not alive.is_working or alive.cpu_seconds - self.cpu_seconds > _LEAST_WORK:
-            self.still = 0
-        self.cpu_seconds, self.memory = alive.cpu_seconds, alive.memory
 
 
 _TIME, _MEMORY = f"more than {SECONDS:.0f} s of processor time", f"more than {EXTRA_BYTES >> 20} MiB of memory"

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
-import json
 import os
 import signal
 import socket
@@ -19,14 +17,16 @@ import struct
 import sys
 import threading
 import time
+from _blake2 import blake2b  # hashlib would load OpenSSL first, which takes as long as ten modules
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Final
+
+import msgspec
 
 from llamacli.backend.child.process.launch import Launched
-from llamacli.errors import EngineError, InvalidJSONError
-from llamacli.json_text import parse_json
+from llamacli.errors import EngineError
 from llamacli.store.files import paths
 from llamacli.values import dataclass
 from llamacli.version import VERSION
@@ -65,6 +65,16 @@ class Resident:
         return name == self.model or self.name.startswith(name)
 
 
+class _Description(msgspec.Struct, frozen=True, kw_only=True):
+    """What the file of a resident says: its process, and what others must know to use or to list it. `model` is a path."""
+
+    pid: int
+    stamp: str
+    model: bytes
+    service: str
+    keep_alive: float
+
+
 def stamp_of(model: Path, sandbox: str) -> str:
     """Return what residents have in common that may do one another's work: program, build, model file and sandbox."""
     from llamacli.binding.location import find_folder
@@ -81,18 +91,18 @@ def key_of(stamp: str, service: str, identity: bytes) -> str:
 
 
 def _digest(*parts: bytes | str | int) -> str:
-    digest = hashlib.sha256()
+    digest = blake2b(digest_size=8)
     for part in parts:
         data = part if isinstance(part, bytes) else str(part).encode("utf-8", "surrogateescape")
         digest.update(len(data).to_bytes(8, "little") + data)
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()
 
 
 def join_idle(stamp: str, service: str) -> Launched | None:
     """Return a connection to an idle resident of a service, whatever its arguments are; None if there is none."""
     for description in sorted(_folder().glob("*.json")):
         about = _read(description)
-        if about is None or (about["stamp"], about["service"]) != (stamp, service):
+        if about is None or (about.stamp, about.service) != (stamp, service):
             continue
         if _idle_seconds(description) is not None and (joined := join(description.stem)) is not None:
             return joined
@@ -112,9 +122,8 @@ def join(key: str) -> Launched | None:
     else:
         connection.close()
         raise EngineError("the resident engine has no description", hint="`llamacli models stop --all` ends it")
-    pid = int(found["pid"])
-    ending = _started.get(pid)
-    return Launched(pid, connection, _nothing(), ending.status if ending else lambda: 0, _held(description))
+    ending = _started.get(found.pid)
+    return Launched(found.pid, connection, _nothing(), ending.status if ending else lambda: 0, _held(description))
 
 
 @contextmanager
@@ -133,7 +142,7 @@ def settling(key: str, *, stamp: str, model: Path, service: str, keep_alive: flo
             (folder / f"{key}.sock").unlink(missing_ok=True)
             listener.bind(str(folder / f"{key}.sock"))
             listener.listen(_WAITING)
-        about = {"stamp": stamp, "model": str(model), "service": service, "keep_alive": keep_alive}
+        about = _Description(pid=0, stamp=stamp, model=os.fsencode(model), service=service, keep_alive=keep_alive)
         yield listener, _Place(folder / f"{key}.json", about)
     except OSError as error:
         raise EngineError(f"the engine cannot stay: {error.strerror or error} ({folder})") from error
@@ -146,13 +155,13 @@ class _Place:
     """The description of a resident that is being started."""
 
     path: Path
-    about: dict[str, Any]
+    about: _Description
 
     def take(self, launched: Launched) -> Launched:
         """Write the description, and return the child as one that stays when its connection ends."""
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump({"pid": launched.pid, **self.about}, file)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(msgspec.json.encode(msgspec.structs.replace(self.about, pid=launched.pid)))
         ending = _Ending(launched)
         return Launched(launched.pid, launched.connection, launched.stderr, ending.status, _held(self.path))
 
@@ -192,15 +201,14 @@ def running() -> list[Resident]:
                 left.unlink(missing_ok=True)
             continue
         connection.close()
-        pid = int(about["pid"])
         found.append(
             Resident(
                 key=description.stem,
-                pid=pid,
-                model=str(about["model"]),
-                work=_WORK.get(str(about["service"]).rpartition(".")[2], "text"),
-                keep_alive=float(about["keep_alive"]),
-                memory=_memory(pid),
+                pid=about.pid,
+                model=os.fsdecode(about.model),
+                work=_WORK.get(about.service.rpartition(".")[2], "text"),
+                keep_alive=about.keep_alive,
+                memory=_memory(about.pid),
                 idle_seconds=_idle_seconds(description),
             )
         )
@@ -249,15 +257,12 @@ def _connected(key: str) -> socket.socket | None:
     return connection
 
 
-def _read(description: Path) -> dict[str, Any] | None:
+def _read(description: Path) -> _Description | None:
     """Return a description, None if there is none or it is damaged."""
     try:
-        about = parse_json(description.read_bytes())
-    except (OSError, InvalidJSONError):
+        return msgspec.json.decode(description.read_bytes(), type=_Description)
+    except (OSError, msgspec.MsgspecError):
         return None
-    if not isinstance(about, dict) or not {"pid", "stamp", "model", "service", "keep_alive"} <= about.keys():
-        return None
-    return about if isinstance(about["pid"], int) and isinstance(about["keep_alive"], int | float) else None
 
 
 def _held(description: Path) -> IO[bytes]:

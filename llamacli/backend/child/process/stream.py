@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from llamacli.backend.child.wire.codec import ProtocolError
+from llamacli.backend.child.wire.codec import ProtocolError, prepare
 from llamacli.backend.child.wire.faults import exception_of
 from llamacli.backend.child.wire.frames import Channel, Failure, Feed, FromChild, Grant, Items, Result, Want
 from llamacli.backend.child.wire.method import Method, decoder_of, encoder_of
@@ -62,6 +62,8 @@ class ItemStream:
 
     def read(self) -> Generator[Any, Any, Any]:
         """Yield the items and return the result. A value that is sent into the iterator goes to the child."""
+        for kind in (self._method.items, self._method.result):
+            prepare(kind)  # while the child works
         while True:
             message = self._next_message()
             if isinstance(message, Items):

@@ -39,12 +39,25 @@ def decode(data: bytes | bytearray | msgspec.Raw, kind: Any) -> Any:
         raise ProtocolError(f"the engine and this process do not understand each other: {error}") from error
 
 
+def prepare(kind: Any) -> None:
+    """Make the decoder of a type, which takes some milliseconds, before its first value arrives."""
+    if isinstance(kind, Variants):
+        kind.prepare()
+    elif kind is not None:
+        _decoder(kind)
+
+
 class Variants:
     """A union of dataclasses, which travel with the number of their class."""
 
     def __init__(self, *kinds: type) -> None:
         self._kinds = kinds
         self._numbers = {kind: number for number, kind in enumerate(kinds)}
+
+    def prepare(self) -> None:
+        """Make the decoders of the classes."""
+        for kind in (tuple[int, msgspec.Raw], *self._kinds):
+            _decoder(kind)
 
     def encode(self, value: object) -> bytes:
         """Return a value of one of the classes as MessagePack."""

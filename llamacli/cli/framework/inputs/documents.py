@@ -23,8 +23,8 @@ from llamacli.values import dataclass
 
 STDIN_NAME = "standard input"
 
-_ADDRESS = re.compile(r"https?://", re.IGNORECASE)
-_PATTERN = re.compile(r"[*?\[]")
+_ADDRESS = r"(?i)https?://"
+_PATTERN = r"[*?\[]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,7 @@ def describe(document: Document) -> str:
 
 def is_address(word: str) -> bool:
     """Return whether a word is the address of a web page."""
-    return _ADDRESS.match(word) is not None
+    return re.match(_ADDRESS, word) is not None
 
 
 class DocumentInput:
@@ -139,7 +139,7 @@ class DocumentInput:
         """Return whether a word names one document, which may not exist, and not a folder or a pattern."""
         try:
             path = Path(word)
-            return word == STDIN or is_address(word) or not (path.is_dir() or (_PATTERN.search(word) and not path.exists()))
+            return word == STDIN or is_address(word) or not (path.is_dir() or (re.search(_PATTERN, word) and not path.exists()))
         except (OSError, ValueError):  # the reader says what is wrong
             return True
 

@@ -17,8 +17,8 @@ ColorMode = Literal["auto", "always", "never"]
 _ASK = b"\x1b]11;?\x1b\\\x1b[c"
 """Ask for the background colour, and for the kind of terminal, which every terminal answers, after any other answer."""
 
-_BACKGROUND = re.compile(rb"\x1b\]11;rgba?:([0-9a-fA-F]{1,4})/([0-9a-fA-F]{1,4})/([0-9a-fA-F]{1,4})")
-_KIND = re.compile(rb"\x1b\[\?[0-9;]*c")
+_BACKGROUND = rb"\x1b\]11;rgba?:([0-9a-fA-F]{1,4})/([0-9a-fA-F]{1,4})/([0-9a-fA-F]{1,4})"
+_KIND = rb"\x1b\[\?[0-9;]*c"
 _PATIENCE_SECONDS = 0.2
 _LIGHT = 0.5
 _DARK_INDEXES = (*range(7), 8)
@@ -111,7 +111,7 @@ def _answer(terminal: int) -> bytes:
             tty.setcbreak(terminal, termios.TCSANOW)
             os.write(terminal, _ASK)
             data, end = b"", time.monotonic() + _PATIENCE_SECONDS
-            while not _KIND.search(data):
+            while not re.search(_KIND, data):
                 if not select.select([terminal], [], [], max(end - time.monotonic(), 0))[0]:
                     break
                 data += os.read(terminal, 1024)
@@ -123,7 +123,7 @@ def _answer(terminal: int) -> bytes:
 
 
 def _is_light(answer: bytes) -> bool | None:
-    found = _BACKGROUND.search(answer)
+    found = re.search(_BACKGROUND, answer)
     if found is None:
         return None
     red, green, blue = (int(part, 16) / (16 ** len(part) - 1) for part in found.groups())
