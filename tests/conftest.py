@@ -11,6 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 import tiny
+import tiny_memories
 from tiny_vision import Kind, Seeing, VisionModel, vision_model
 
 from llamacli.store.models import catalogue
@@ -86,6 +87,13 @@ def quantized_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert result.status == 0, result.stderr
     return folder / "tiny-q8.gguf"
+
+
+@pytest.fixture(scope="session")
+def memory_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Tiny models with a sliding window, with recurrent layers, and with both kinds (see tests/support/tiny_memories.py)."""
+    folder = tmp_path_factory.mktemp("memories")
+    return {kind: tiny_memories.memory_model(folder / f"{kind}.gguf", kind) for kind in tiny_memories.KINDS}
 
 
 @pytest.fixture(scope="session")

@@ -219,11 +219,10 @@ class Llama(Attributes):
         >>> llm.set_cache(64 << 20)
         """
         from llamacli.api.state.cache import BaseLlamaCache, SharedPrefixes
-        from llamacli.engine.runtime.state import fingerprint
 
         self.cache = cache if isinstance(cache, BaseLlamaCache) else None
         if isinstance(cache, BaseLlamaCache):
-            self.engine.contexts.use_prefixes(lambda context: SharedPrefixes(cache, fingerprint(context)))
+            self.engine.contexts.use_prefixes(lambda context: SharedPrefixes(cache, context))
         else:
             self.engine.keep_prefixes(cache or 0)
 

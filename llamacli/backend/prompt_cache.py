@@ -16,18 +16,18 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import IO, Protocol
 
 from llamacli.backend.nameless_file import nameless_file
+from llamacli.backend.prompt_states import CapturedStates, joined
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import Answer, AnswerEvent
 from llamacli.engine.generation.job import Job
+from llamacli.engine.generation.prompts.checkpoints import TAIL
 from llamacli.engine.generation.prompts.prefix_cache import common_length
 from llamacli.engine.params import GenerationParams
 from llamacli.engine.runtime.hardware import available_memory
 from llamacli.engine.runtime.mapping import map_shared
-from llamacli.engine.runtime.prompt_identity import PromptIdentity
-from llamacli.engine.runtime.state_layout import SPARE, Layout, read_layout, write_frame
-from llamacli.errors import LlamacliError, StateError
+from llamacli.engine.runtime.prompt_identity import CapturedPrompt, PromptIdentity
+from llamacli.errors import LlamacliError
 from llamacli.store.prompt_cache import BLOCK
-from llamacli.store.prompt_cache.block_file import Block
 from llamacli.store.prompt_cache.cache import Found, PromptCache
 
 logger = logging.getLogger("llamacli.engine")
@@ -47,9 +47,6 @@ _BUSY_SHARE = 0.01
 
 _PATIENCE_SECONDS = 5.0
 
-_MOST_PARTS = 1024
-"""Parts of a block that are written one by one: more of them are so small that a copy is cheaper."""
-
 
 class PromptEngine(Protocol):
     """An engine whose evaluated prompts can be kept: in this process or in a child."""
@@ -64,8 +61,8 @@ class PromptEngine(Protocol):
     def stage_prompt(self, tokens: Sequence[int], file: IO[bytes], size: int) -> None:
         """Take in an evaluated prompt for the next answer that starts like it."""
 
-    def capture_prompt(self, prompt: Sequence[int], file: IO[bytes]) -> tuple[int, ...]:
-        """Write the state of a prompt and its answer to an empty file, and return the tokens that may be kept."""
+    def capture_prompt(self, prompt: Sequence[int], file: IO[bytes]) -> CapturedPrompt:
+        """Write the state of a prompt and its answer to an empty file, and return what is there."""
 
 
 class CachedPrompts:
@@ -154,7 +151,10 @@ class CachedPrompts:
     def has(self, prompt: Sequence[int]) -> bool:
         """Return whether the cache has a part of a prompt that may be worth preparing it. Quick."""
         identity = self._engine.prompt_identity
-        return identity is not None and self._found(identity, prompt[: 2 * max(BLOCK, identity.unit)]).tokens >= BLOCK
+        if identity is None:
+            return False
+        beginning = prompt[: 2 * max(BLOCK, identity.unit)] if identity.form == "rows" else prompt
+        return self._found(identity, beginning).tokens >= BLOCK
 
     def prepare(self, prompt: Sequence[int]) -> None:
         """Hand the engine what the cache has of a prompt, if that is much more than the engine has itself."""
@@ -169,12 +169,15 @@ class CachedPrompts:
                 return
             blocks = self._cache.read(found, prompt)
             if blocks:
-                with _joined(blocks) as (tokens, file, size):
-                    self._engine.stage_prompt(tokens, file, size)
+                with joined(blocks, identity.form) as (file, size):
+                    tokens = [token for block in blocks for token in block.tokens]
+                    self._engine.stage_prompt(prompt[: found.tokens] if identity.form != "rows" else tokens, file, size)
         except (OSError, LlamacliError) as error:  # what is wrong with the engine, the answer says
             logger.debug("the prompt cache is not used: %s", error)
 
     def _found(self, identity: PromptIdentity, prompt: Sequence[int]) -> Found:
+        if identity.form != "rows":
+            return self._found_state(identity, prompt)
         found = self._cache.find(identity.fingerprint, prompt)
         if identity.unit == 1:
             return found
@@ -182,6 +185,17 @@ class CachedPrompts:
         if len(prompt) - whole == 1:  # a single token would be left, which no prompt is evaluated by
             whole -= identity.unit
         return found.cut(max(0, whole))
+
+    def _found_state(self, identity: PromptIdentity, prompt: Sequence[int]) -> Found:
+        """What the cache has of a prompt whose state cannot be cut, up to where its own evaluation would be divided, too."""
+        end = len(prompt) - TAIL
+
+        def fits(length: int) -> bool:
+            if identity.unit == 1:
+                return length < len(prompt)
+            return length == end or (length % identity.unit == 0 and length < end)
+
+        return self._cache.find_state(identity.fingerprint, prompt, fits, with_blocks=identity.form != "state")
 
     # --- after an answer ------------------------------------------------------------------------------------------------
 
@@ -210,16 +224,16 @@ class CachedPrompts:
     def _keep(self, identity: PromptIdentity, prompt: tuple[int, ...], ms_per_token: float, with_answer: bool) -> None:
         began = time.monotonic()
         try:
-            missing = len(prompt) - self._cache.find(identity.fingerprint, prompt).tokens
+            missing = len(prompt) - self._found(identity, prompt).tokens
             size = len(prompt) * identity.token_bytes
             if missing < LEAST_GAIN or missing * ms_per_token < _WORTH * size / _DISK_BYTES_PER_MS:
                 return
             if size > self._cache.limit(self._cache.size()) or not _fits(size):
                 return
             with nameless_file() as file:
-                tokens = self._engine.capture_prompt(prompt, file)
+                captured = self._engine.capture_prompt(prompt, file)
                 self._captured.set()
-                self._write(identity, tokens, common_length(tokens, prompt), file, with_answer=with_answer)
+                self._write(identity, captured, common_length(captured.tokens, prompt), file, with_answer=with_answer)
         except (OSError, LlamacliError) as error:  # a full disk, or an engine that has ended
             self._failed = isinstance(error, OSError)
             logger.debug("the prompt is not kept: %s", error)
@@ -228,22 +242,21 @@ class CachedPrompts:
             self._spent += time.monotonic() - began
 
     def _write(
-        self, identity: PromptIdentity, tokens: tuple[int, ...], prompt: int, file: IO[bytes], *, with_answer: bool
+        self, identity: PromptIdentity, captured: CapturedPrompt, prompt: int, file: IO[bytes], *, with_answer: bool
     ) -> None:
-        kept = tokens if with_answer else tokens[:prompt]
+        kept = captured.tokens if with_answer else captured.tokens[:prompt]
         size = os.fstat(file.fileno()).st_size
         if len(kept) < BLOCK or not size:
             return
-        layout, cells, state = read_layout(map_shared(file, size))
-        if cells < len(kept):
+        states = CapturedStates(identity.form, captured, map_shared(file, size))
+        if identity.form == "rows":
+            if states.cells >= len(kept):
+                self._cache.write(identity.fingerprint, kept, prompt, states.block, self._model)
             return
-        form = layout.to_json()
-
-        def block_of(start: int, end: int) -> Block:
-            parts = tuple(state[part] for part in layout.parts(cells, start, end))
-            return Block(kept[start:end], form, parts if len(parts) <= _MOST_PARTS else (b"".join(parts),))
-
-        self._cache.write(identity.fingerprint, kept, prompt, block_of, self._model)
+        block_of = states.block if identity.form != "state" else None
+        most = len(kept) if block_of is None else min(len(kept), states.cells)
+        lengths = [length for length in states.lengths if BLOCK <= length <= most]
+        self._cache.write_states(identity.fingerprint, kept, lengths, states.state, self._model, block_of=block_of)
 
     # --- the end --------------------------------------------------------------------------------------------------------
 
@@ -262,31 +275,3 @@ def _fits(size: int) -> bool:
     """Return whether a state of so many bytes can be held twice for a moment."""
     available = available_memory()
     return available is None or size <= available // 4
-
-
-@contextlib.contextmanager
-def _joined(blocks: Sequence[Block]) -> Iterator[tuple[tuple[int, ...], IO[bytes], int]]:
-    """The tokens of blocks, and a nameless file with their state, of so many bytes and zeros behind it.
-
-    Raises:
-        StateError: if they do not fit together.
-    """
-    layout = Layout.from_json(blocks[0].layout)
-    tokens = tuple(token for block in blocks for token in block.tokens)
-    size = layout.size(len(tokens))
-    with nameless_file() as file:
-        file.truncate(size + SPARE)
-        state = map_shared(file, size + SPARE)
-        write_frame(state, layout, len(tokens))
-        start = 0
-        for block in blocks:
-            end = start + len(block.tokens)
-            if block.layout != blocks[0].layout or block.size != layout.token_bytes * len(block.tokens):
-                raise StateError("the blocks of a kept prompt do not fit together")
-            payload, at = memoryview(block.payload[0]), 0  # it was read in one part
-            for part in layout.parts(len(tokens), start, end):
-                count = part.stop - part.start
-                state[part] = payload[at : at + count]
-                at += count
-            start = end
-        yield tokens, file, size

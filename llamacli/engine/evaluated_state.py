@@ -15,7 +15,7 @@ from llamacli.engine.media.placeholders import without_placeholders
 from llamacli.engine.runtime.exactness import identify_prompts
 from llamacli.engine.runtime.mapping import map_shared
 from llamacli.engine.runtime.model import Model
-from llamacli.engine.runtime.prompt_identity import PromptIdentity
+from llamacli.engine.runtime.prompt_identity import CapturedPrompt, PromptIdentity
 
 if TYPE_CHECKING:
     from llamacli.engine.media.encoder import MediaEncoder
@@ -52,17 +52,18 @@ class EvaluatedState(Prompting):
         The file has its state in the first `size` bytes, and `state_layout.SPARE` zeros behind it.
         """
         self.model.vocabulary.check_ids(without_placeholders(tokens))
+        form = self.prompt_identity.form if self.prompt_identity is not None else "rows"
         state = map_shared(file, os.fstat(file.fileno()).st_size)
-        self.contexts.staged.put(StagedPrompt(tuple(tokens), state, size))
+        self.contexts.staged.put(StagedPrompt(tuple(tokens), state, size, form))
 
-    def capture_prompt(self, prompt: Sequence[int], file: IO[bytes]) -> tuple[int, ...]:
-        """Write what is evaluated of a prompt and its answer to an empty file, and return the tokens that may be kept.
+    def capture_prompt(self, prompt: Sequence[int], file: IO[bytes]) -> CapturedPrompt:
+        """Write what is evaluated of a prompt and its answer to an empty file, and return what is there.
 
-        The file holds the state of these tokens and maybe of more; it stays empty if there are none.
+        The file stays empty if no token may be kept.
         """
         identity = self.prompt_identity
         if identity is None:
-            return ()
+            return CapturedPrompt()
 
         def memory_of(size: int) -> memoryview:
             file.truncate(size)

@@ -11,7 +11,7 @@ from llamacli.render.columns import format_columns
 from llamacli.render.residents import format_seconds
 from llamacli.render.text import escape_line
 from llamacli.render.wrap import wrap
-from llamacli.store.prompt_cache.cache import Kept
+from llamacli.store.prompt_cache.folder import Kept
 from llamacli.units import format_bytes
 
 

@@ -67,7 +67,7 @@ def test_the_declarations_fit_the_headers(tmp_path: Path) -> None:
         ("llama_token id; float logit; float p;", "llama_token id; float logit;"),
         ("uint32_t llama_n_batch(const struct llama_context * ctx)", "int32_t llama_n_batch(const struct llama_context * ctx)"),
         ("void llama_model_free(struct llama_model * model)", "void llama_model_free(struct llama_context * model)"),
-        ("size_t size, llama_seq_id dest_seq_id);", "llama_seq_id dest_seq_id);"),  # a missing argument
+        ("size_t size, llama_seq_id dest_seq_id, ", "llama_seq_id dest_seq_id, "),  # a missing argument
         ("llama_sampler_init_top_p(float p, size_t min_keep)", "llama_sampler_init_top_p(float p, int32_t min_keep)"),
         ("typedef int32_t llama_pos;", "typedef int64_t llama_pos;"),
     ],

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from llamacli.errors import StateError
-from llamacli.store.prompt_cache import BLOCK, block_file, cache
+from llamacli.store.prompt_cache import BLOCK, block_file, folder
 from llamacli.store.prompt_cache.block_file import Block, read_block, read_heading, write_block
 from llamacli.store.prompt_cache.cache import PromptCache
 
@@ -91,6 +91,70 @@ def test_an_answer_is_kept_in_blocks_and_the_prompts_end_beside_them(store):
     keep(store, answer, prompt=len(LONG))
     assert look_up(store, LONG) == LONG
     assert look_up(store, answer) == answer[: 4 * BLOCK]
+
+
+STATE = ["f" * 16, 3]
+
+
+def keep_states(store: PromptCache, tokens: tuple[int, ...], lengths: list[int], *, with_blocks: bool) -> None:
+    def block_of(start: int, end: int) -> Block:
+        return Block(tokens[start:end], LAYOUT, (payload(tokens[start:end]),))
+
+    def state_of(start: int, end: int) -> Block:
+        return Block(tokens[start:end], STATE, (f"after {end}".encode(),))
+
+    store.write_states("f" * 64, tokens, lengths, state_of, MODEL, block_of=block_of if with_blocks else None)
+
+
+def look_up_state(store: PromptCache, tokens: tuple[int, ...], *, with_blocks: bool, most: int = 10**6) -> int:
+    """The tokens after which a state is found; what comes with it is checked."""
+    found = store.find_state("f" * 64, tokens, lambda length: length <= most, with_blocks=with_blocks)
+    blocks = store.read(found, tokens)
+    if not blocks:
+        return 0
+    assert blocks[-1].payload == (f"after {found.tokens}".encode(),)
+    read = tuple(token for block in blocks for token in block.tokens)
+    assert read == tokens[: found.tokens] if with_blocks else tokens[: found.tokens][-len(read) :]
+    return found.tokens
+
+
+@pytest.mark.parametrize("with_blocks", [False, True])
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        (LONG, len(LONG)),
+        (LONG[:-1], 2 * BLOCK),
+        (LONG[: 2 * BLOCK], 2 * BLOCK),
+        (LONG[: 2 * BLOCK - 1], 150),
+        ((*LONG, 1, 2, 3), len(LONG)),
+        (LONG[:200] + (9,) * 500, 150),
+        (LONG[:149], 0),
+        ((9, *LONG[1:]), 0),
+        ((), 0),
+    ],
+)
+def test_a_prompt_finds_the_last_state_before_its_end(store, prompt, expected, with_blocks):
+    keep_states(store, LONG, [150, 2 * BLOCK, len(LONG)], with_blocks=with_blocks)
+    assert look_up_state(store, prompt, with_blocks=with_blocks) == expected
+    if expected:
+        assert look_up_state(store, prompt, with_blocks=with_blocks, most=expected - 1) < expected
+
+
+@pytest.mark.parametrize("with_blocks", [False, True])
+def test_a_state_is_used_whole_or_not_at_all(store, with_blocks):
+    keep_states(store, LONG, [150, len(LONG)], with_blocks=with_blocks)
+    for path in files(store):
+        if f"-{150 - BLOCK}-" in path.name:
+            continue
+        data = path.read_bytes()
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        assert look_up_state(store, LONG, with_blocks=with_blocks) in (0, 150)
+        assert not path.exists() or path.read_bytes() == data[:-1] + bytes([data[-1] ^ 1])
+        path.write_bytes(data)
+    assert look_up_state(store, LONG, with_blocks=with_blocks) == len(LONG)
+    for path in files(store):
+        path.rename(path.with_name(path.name.replace("-", "-x", 1)))
+    assert look_up_state(store, LONG, with_blocks=with_blocks) == 0
 
 
 def test_files_are_private_and_nothing_else_is_left(store):
@@ -180,7 +244,7 @@ def test_what_is_larger_than_the_cache_does_not_stay(tmp_path):
 
 @pytest.mark.parametrize(("free", "expected"), [(10**9, 5 * 10**7), (10**13, 2 << 30), (0, 0)])
 def test_the_default_size_follows_the_free_disk(store, monkeypatch, free, expected):
-    monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    monkeypatch.setattr(folder.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
     assert PromptCache(store.folder).limit(0) == expected
 
 

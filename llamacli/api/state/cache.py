@@ -12,8 +12,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from llamacli.api.state.saved import SavedState
-from llamacli.engine.generation.prompts.prefix_cache import common_length
+from llamacli.engine.generation.prompts.prefix_cache import Prefix, common_length
 from llamacli.engine.runtime import state_file as states
+from llamacli.engine.runtime.context import Context
+from llamacli.engine.runtime.state import fingerprint
 from llamacli.errors import StateError
 
 logger = logging.getLogger("llamacli.api")
@@ -130,30 +132,31 @@ class LlamaDiskCache(BaseLlamaCache):
 
 
 class SharedPrefixes:
-    """A caller's cache as the engine's store of prefixes, for contexts with one fingerprint."""
+    """A caller's cache as the engine's store of prefixes, for contexts like a given one."""
 
     keeps_answers = True
 
-    def __init__(self, cache: BaseLlamaCache, fingerprint: str) -> None:
+    def __init__(self, cache: BaseLlamaCache, context: Context) -> None:
         self._cache = cache
-        self._fingerprint = fingerprint
+        self._fingerprint = fingerprint(context)
+        self._is_cuttable = context.is_cuttable
 
-    def put(self, tokens: list[int], read: int, state: bytes) -> None:
-        """Keep a state. How its tokens were evaluated is not written down."""
+    def put(self, prefix: Prefix) -> None:
+        """Keep a state. How its tokens were evaluated, and its checkpoints, are not written down."""
         try:
-            self._cache[tokens] = SavedState(states.State(self._fingerprint, tuple(tokens), state))
+            self._cache[prefix.tokens] = SavedState(states.State(self._fingerprint, prefix.tokens, prefix.state))
         except OSError as error:
             logger.warning("the cache cannot be written: %s", error)
 
-    def find(self, prompt: tuple[int, ...]) -> tuple[int, int, tuple[int, ...], bytes]:
-        """Return the number of shared tokens, 0, the tokens and the bytes of the state that shares most with the prompt."""
+    def find(self, prompt: tuple[int, ...]) -> Prefix | None:
+        """Return the state that shares most with the prompt; None if none shares anything."""
         try:
             found = self._cache[prompt].state
         except KeyError:
-            return 0, 0, (), b""
+            return None
         if found.fingerprint != self._fingerprint:
-            return 0, 0, (), b""
-        return common_length(found.tokens, prompt), 0, found.tokens, found.payload
+            return None
+        return Prefix(found.tokens, 0, found.payload, is_cuttable=self._is_cuttable)
 
 
 def _closest(known: Iterable[tuple[int, ...]], key: Sequence[int]) -> tuple[int, ...]:

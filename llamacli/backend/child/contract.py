@@ -18,7 +18,7 @@ from llamacli.engine.events import Answer, Failed, NextToken, Piece, Prefill
 from llamacli.engine.generation.room import Room
 from llamacli.engine.media.media import Media
 from llamacli.engine.params import ContextParams, Description, GenerationParams, ModelParams
-from llamacli.engine.runtime.prompt_identity import PromptIdentity
+from llamacli.engine.runtime.prompt_identity import CapturedPrompt, PromptIdentity
 
 
 class OpenModel(msgspec.Struct, frozen=True):
@@ -143,7 +143,7 @@ SAVE_STATE: Final = Method("save_state", None, int)
 LOAD_STATE: Final = Method("load_state", str, int)
 HELD_TOKENS: Final = Method("held_tokens", tuple[int, ...], int)
 STAGE_PROMPT: Final = Method("stage_prompt", EvaluatedPrompt)
-CAPTURE_PROMPT: Final = Method("capture_prompt", tuple[int, ...], tuple[int, ...])
+CAPTURE_PROMPT: Final = Method("capture_prompt", tuple[int, ...], CapturedPrompt)
 STATE_SIZE: Final = Method("state_size", None, EvaluatedSize)
 NEXT_TOKENS: Final = Method("next_tokens", str, list[NextToken])
 CANCEL: Final = Method("cancel", None)

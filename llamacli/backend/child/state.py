@@ -9,7 +9,7 @@ from typing import IO, Self
 from llamacli.backend.child import contract
 from llamacli.backend.child.contract import EvaluatedPrompt, EvaluatedSize, OpenedModel
 from llamacli.backend.child.process.child import Child
-from llamacli.engine.runtime.prompt_identity import PromptIdentity
+from llamacli.engine.runtime.prompt_identity import CapturedPrompt, PromptIdentity
 
 
 class ChildState:
@@ -54,10 +54,10 @@ class ChildState:
         """Hand over an evaluated prompt (see `Engine.stage_prompt`), whose state is in a file."""
         self._child.call(contract.STAGE_PROMPT, EvaluatedPrompt(tuple(tokens), size), descriptors=[file.fileno()])
 
-    def capture_prompt(self, prompt: Sequence[int], file: IO[bytes]) -> tuple[int, ...]:
-        """Write what is evaluated of a prompt and its answer to an empty file, and return the tokens that may be kept."""
-        tokens: tuple[int, ...] = self._child.call(contract.CAPTURE_PROMPT, tuple(prompt), descriptors=[file.fileno()])
-        return tokens
+    def capture_prompt(self, prompt: Sequence[int], file: IO[bytes]) -> CapturedPrompt:
+        """Write what is evaluated of a prompt and its answer to an empty file, and return what is there."""
+        captured: CapturedPrompt = self._child.call(contract.CAPTURE_PROMPT, tuple(prompt), descriptors=[file.fileno()])
+        return captured
 
     @property
     def cached_tokens(self) -> int:

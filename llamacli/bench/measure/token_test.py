@@ -125,7 +125,7 @@ class TokenTest:
             raise
         self._own_threads = thread_ids() - others
         self._library.llamacli_workers_attach(self._workers, self._context.handle)
-        self._can_truncate = not model.is_recurrent and not self._library.llama_model_n_swa(model.handle)
+        self._can_truncate = not model.is_recurrent and not model.window
         self._states: list[bytes] | None = None
         self._at_depth = False
 

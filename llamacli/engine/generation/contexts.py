@@ -22,7 +22,7 @@ from llamacli.engine.runtime.context_params import can_be_invariant
 from llamacli.engine.runtime.hardware import available_memory
 from llamacli.engine.runtime.loading import interruptible
 from llamacli.engine.runtime.model import Model
-from llamacli.engine.runtime.prompt_identity import PromptIdentity
+from llamacli.engine.runtime.prompt_identity import CapturedPrompt, PromptIdentity
 from llamacli.engine.runtime.state_file import State
 from llamacli.errors import ClosedError
 
@@ -221,20 +221,29 @@ class Contexts:
 
     def capture_prompt(
         self, prompt: tuple[int, ...], identity: PromptIdentity, memory_of: Callable[[int], memoryview]
-    ) -> tuple[int, ...]:
-        """Write the state of the sequence that has most of a prompt into memory, and return the tokens that may be kept.
+    ) -> CapturedPrompt:
+        """Write the state of the sequence that has most of a prompt, and its checkpoints, into memory.
 
         `memory_of` is called with the size. Nothing is written if no token may be kept.
         """
         shared, context = self._shared, self._context
         if shared is None or context is None:
-            return ()
+            return CapturedPrompt()
 
-        def capture() -> tuple[int, ...]:
-            slot, tokens = shared.scheduler.slots.evaluated(prompt, identity)
-            if tokens and not context.save_sequence_into(slot, memory_of(context.sequence_bytes(slot))):
-                return ()
-            return tokens
+        def capture() -> CapturedPrompt:
+            slot, tokens, checkpoints = shared.scheduler.slots.evaluated(prompt, identity)
+            if not tokens:
+                return CapturedPrompt()
+            size = context.sequence_bytes(slot)
+            memory = memory_of(size + sum(len(one.state) for one in checkpoints))
+            if not context.save_sequence_into(slot, memory[:size]):
+                return CapturedPrompt()
+            end = size
+            for one in checkpoints:
+                memory[end : end + len(one.state)] = one.state
+                end += len(one.state)
+            lengths = tuple((one.length, len(one.state)) for one in checkpoints)
+            return CapturedPrompt(tokens, size, lengths, len(tokens) == len(shared.scheduler.slots.tokens_of(slot)))
 
         return shared.between_steps(capture)
 

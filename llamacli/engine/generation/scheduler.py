@@ -24,6 +24,7 @@ from llamacli.engine.generation.prompts.staged import StagedPrompts
 from llamacli.engine.generation.request import Request, check_length
 from llamacli.engine.generation.sequence import Sequence
 from llamacli.engine.generation.slots import Slots
+from llamacli.engine.params import MOST_DRAFT
 from llamacli.engine.runtime.context import Context
 from llamacli.errors import CancelledError, LlamacliError, UsageError
 
@@ -51,7 +52,7 @@ class Scheduler:
         self.slots = Slots(context, staged)
         self._bursts = Burst(context)
         self._drafter = Drafter(drafts)
-        self._can_draft = context.can_drop_last
+        self._can_draft = context.can_drop_last(MOST_DRAFT)
         n_batch, n_ubatch = context.n_batch, min(context.n_batch, context.params.n_ubatch)
         pace = self._pace = PromptPace(context.params.prompt_seconds, n_ubatch)
         self._planner: Planner = (
@@ -219,6 +220,7 @@ class Scheduler:
             if sequence.scores_prompt and sequence.is_prefilling:
                 sequence.score(end - count, count)
             events += self._advance(sequence, partial(sequence.evaluated, count, output))
+            self.slots.passed(sequence)
         return events
 
     def _finish_burst(self, plan: list[Planned], done: list[list[Choice]], cancelled: bool) -> list[Event]:
@@ -242,7 +244,7 @@ class Scheduler:
                 return
             if not self.slots.prefix_in_flight(sequence.request.prompt):
                 self._waiting.remove(sequence)
-                self.slots.assign(sequence)
+                self.slots.assign(sequence, self._waiting)
 
     def _make_room(self) -> list[Event]:
         """Shift, or end, the sequences whose context is full."""

@@ -11,6 +11,7 @@ from llamacli.engine.constraint.guide import LEAST_CERTAIN, Guide
 from llamacli.engine.events import Event, Finished, FinishReason, Prefill, Token, TokenLogprob
 from llamacli.engine.generation.batches.burst import Choice
 from llamacli.engine.generation.progress import Progress
+from llamacli.engine.generation.prompts.checkpoints import TAIL
 from llamacli.engine.generation.prompts.scores import PromptScores
 from llamacli.engine.generation.request import Request
 from llamacli.engine.generation.sampler import Sampler
@@ -27,7 +28,7 @@ class Sequence:
     """A request in a slot of the cache. `chunks` are the embeddings in its prompt, by the index of their first placeholder.
 
     `cached` are the tokens that the cache holds, `position` is the one after them, and `pending` are the tokens to evaluate
-    next, up to a chunk.
+    next, up to a chunk or to one of the `stops`, where the state is needed.
     """
 
     def __init__(self, identity: int, request: Request, context: Context, chunks: Mapping[int, Chunk] | None = None) -> None:
@@ -37,6 +38,7 @@ class Sequence:
         self.cached: list[int] = []
         self.position = 0
         self._chunks = chunks or {}
+        self.stops: tuple[int, ...] = ()
         self.pending = self._text_from(0)
         self.finished = False
         self._context = context
@@ -98,8 +100,10 @@ class Sequence:
         self._progress.started = time.perf_counter()
 
     def _text_from(self, start: int) -> list[int]:
-        """The tokens of the prompt from an index up to the next chunk."""
-        end = min((place for place in self._chunks if place >= start), default=len(self.request.prompt))
+        """The tokens of the prompt from an index up to the next chunk or stop, but no single one before a stop."""
+        places = [place for place in self._chunks if place >= start]
+        places += [stop for stop in self.stops if stop >= start + TAIL]
+        end = min(places, default=len(self.request.prompt))
         return list(self.request.prompt[start:end])
 
     @property
@@ -119,6 +123,8 @@ class Sequence:
         self.cached += self.pending[:count]
         self.position += count
         del self.pending[:count]
+        if not self.pending and self.is_prefilling:
+            self.pending = self._text_from(len(self.cached))
         return self._after_evaluation(output)
 
     def evaluated_chunk(self, chunk: Chunk, output: int | None) -> list[Event]:

@@ -25,7 +25,7 @@ def check_cache(model: Model, params: ContextParams, size: int) -> None:
     """
     lib = library()
     on_device = params.kv_offload and lib.llama_supports_gpu_offload()
-    if model.is_recurrent or lib.llama_model_n_swa(model.handle) or on_device:
+    if model.is_recurrent or model.window or on_device:
         return
     needed = cache_bytes(model, params) * size * params.n_seq_max
     available = available_memory()

@@ -23,6 +23,9 @@ from llamacli.errors import ClosedError, EngineError, ModelUnsupportedError, Sta
 if TYPE_CHECKING:
     from llamacli.binding.media import EmbeddingBatch
 
+_WHOLE, _PARTIAL = 0, 1
+"""Flags of a state: all of it, or `LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY`, the windows and recurrent layers."""
+
 _EVALUATION_CALLBACK: Any = declarations.type("ggml_backend_sched_eval_callback")
 
 
@@ -205,15 +208,20 @@ class Context:
         """
         if self.model.is_recurrent:
             return False
-        window = self._library.llama_model_n_swa(self.model.handle)
         oldest = self._library.llama_memory_seq_pos_min(self._live_memory(), sequence)
-        return not window or self.params.swa_full or oldest <= max(0, length - window - 1)
+        return self.is_cuttable or oldest <= max(0, length - self.model.window - 1)
 
     @property
-    def can_drop_last(self) -> bool:
-        """True if the last tokens of a sequence can be dropped again, without loss of those before."""
-        window = self._library.llama_model_n_swa(self.model.handle)
-        return not self.model.is_recurrent and (not window or self.params.swa_full)
+    def is_cuttable(self) -> bool:
+        """True if a sequence can continue from any of its tokens."""
+        return not self.model.is_recurrent and (not self.model.window or self.params.swa_full)
+
+    def can_drop_last(self, count: int) -> bool:
+        """Return whether the last `count` tokens of a batch can be dropped again, without loss of those before.
+
+        What a window needs before them is overwritten by later micro-batches only.
+        """
+        return self.is_cuttable or (not self.model.is_recurrent and count < min(self.n_batch, self.params.n_ubatch))
 
     def copy(self, source: int, target: int) -> None:
         """Replace the cache of `target` with that of `source`."""
@@ -233,28 +241,29 @@ class Context:
         """Clear the cache."""
         self._library.llama_memory_clear(self._live_memory(), False)
 
-    def sequence_bytes(self, sequence: int) -> int:
+    def sequence_bytes(self, sequence: int, *, partial: bool = False) -> int:
         """Return the number of bytes that `save_sequence` would return."""
-        return int(self._library.llama_state_seq_get_size(self.handle, sequence))
+        return int(self._library.llama_state_seq_get_size_ext(self.handle, sequence, _PARTIAL if partial else _WHOLE))
 
-    def save_sequence(self, sequence: int) -> bytes:
-        """Return the cache of one sequence, as llama.cpp serializes it."""
-        size = self.sequence_bytes(sequence)
+    def save_sequence(self, sequence: int, *, partial: bool = False) -> bytes:
+        """Return the cache of one sequence, as llama.cpp serializes it. `partial`: only what cannot be cut at any token."""
+        size = self.sequence_bytes(sequence, partial=partial)
         buffer = byte_buffer(size)
-        written = self._library.llama_state_seq_get_data(self.handle, buffer, size, sequence)
+        flags = _PARTIAL if partial else _WHOLE
+        written = self._library.llama_state_seq_get_data_ext(self.handle, buffer, size, sequence, flags)
         return bytes(memoryview(buffer)[:written])
 
     def save_sequence_into(self, sequence: int, buffer: Any) -> int:
         """Write what `save_sequence` returns into writable memory of `sequence_bytes` bytes; return the number of bytes."""
         size = len(buffer)
-        return int(self._library.llama_state_seq_get_data(self.handle, byte_view(buffer), size, sequence))
+        return int(self._library.llama_state_seq_get_data_ext(self.handle, byte_view(buffer), size, sequence, _WHOLE))
 
     @property
     def n_streams(self) -> int:
         """The parts of the cache: one for each sequence, or one for all."""
         return 1 if self.params.kv_unified else self.params.n_seq_max
 
-    def restore_sequence(self, sequence: int, data: bytes | memoryview) -> None:
+    def restore_sequence(self, sequence: int, data: bytes | memoryview, *, partial: bool = False) -> None:
         """Restore what `save_sequence` returned. The bytes must have been verified: llama.cpp aborts on corrupt ones.
 
         Raises:
@@ -262,7 +271,8 @@ class Context:
         """
         with log.complaints():
             array = byte_array(data) if isinstance(data, bytes) else byte_view(data)
-            read = self._library.llama_state_seq_set_data(self.handle, array, len(data), sequence)
+            flags = _PARTIAL if partial else _WHOLE
+            read = self._library.llama_state_seq_set_data_ext(self.handle, array, len(data), sequence, flags)
         if read != len(data):
             self.forget(sequence)
             raise StateError("llama.cpp rejected the saved state")

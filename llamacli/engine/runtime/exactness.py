@@ -14,7 +14,7 @@ from llamacli.engine.runtime.cache_size import cache_bytes
 from llamacli.engine.runtime.context_params import attends_alike, can_be_invariant
 from llamacli.engine.runtime.hardware import default_threads
 from llamacli.engine.runtime.model import Model
-from llamacli.engine.runtime.prompt_identity import PromptIdentity
+from llamacli.engine.runtime.prompt_identity import Form, PromptIdentity
 from llamacli.engine.runtime.state import cache_parts, model_digest, override_parts
 from llamacli.gguf.split import part_names
 
@@ -27,20 +27,23 @@ _OF_OUR_KERNELS = frozenset({
 _WIDTH = 32
 """Our kernels multiply rows of a multiple of so many weights."""
 
+_STEADY_RECURRENT = frozenset({"mamba", "lfm2"})
+"""Architectures whose recurrent layers go from token to token in the same way in every batch; their matrices are the rest."""
+
+_OF_RECURRENCE = (".ssm_conv1d.weight", ".ssm_a", ".ssm_d", ".shortconv.conv.weight")
+"""Ends of the names of tensors that are no matrices of a product."""
+
 _LONG_FACTORS = "rope_factors_long.weight"
 
 
 def identify_prompts(model: Model, params: ContextParams) -> PromptIdentity | None:
-    """Return the identity of prompts that are evaluated with these parameters; None if they cannot be kept.
-
-    The state of a recurrent model, and what a sliding window has left, cannot be cut at another token.
-    """
-    lib = library()
-    if model.is_recurrent or model.has_encoder or not model.can_generate or lib.llama_model_n_swa(model.handle):
+    """Return the identity of prompts that are evaluated with these parameters; None if they cannot be kept."""
+    form = _form(model, params)
+    if form is None or model.has_encoder or not model.can_generate:
         return None
-    on_device = bool(lib.llama_supports_gpu_offload())
+    on_device = bool(library().llama_supports_gpu_offload())
     exact = is_exact(model, params)
-    invariant = params.invariant and can_be_invariant(params, model.params.kernels)
+    invariant = params.invariant and can_be_invariant(params, model.params.kernels) and not model.is_recurrent
     any_batch = exact or on_device or invariant
     unit = 1 if any_batch else params.n_ubatch
     if not any_batch and (params.n_seq_max > 1 or unit % 128):  # parts of prompts that others cannot have
@@ -56,26 +59,36 @@ def identify_prompts(model: Model, params: ContextParams) -> PromptIdentity | No
         threads = params.threads or default_threads()  # llama.cpp divides the keys among them
         parts += [invariant, unit, threads, params.threads_batch or threads]
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-    return PromptIdentity(digest, unit, exact or on_device, any_batch, cache_bytes(model, params))
+    return PromptIdentity(digest, unit, exact or on_device, any_batch, cache_bytes(model, params), form)
+
+
+def _form(model: Model, params: ContextParams) -> Form | None:
+    """The form of the states; None if it is none that can be taken apart."""
+    if library().llama_model_is_recurrent(model.handle):
+        return "state"
+    if model.is_recurrent:
+        return None if model.window else "rows and state"
+    return "rows and window" if model.window and not params.swa_full else "rows"
 
 
 def is_exact(model: Model, params: ContextParams) -> bool:
     """Return whether a token gets the same bits in every batch: alone, in a prompt, and beside other sequences.
 
-    Our kernels promise that for the matrices that they multiply and for attention; llama.cpp's do not, nor do its recurrent
-    layers and weights that it has repacked.
+    Our kernels promise that for the matrices that they multiply and for attention; llama.cpp's do not, nor do most of its
+    recurrent layers, and weights that it has repacked.
     """
     header = model.header
     if header.integer("split.count"):
         return False
     # adapters, too: their rows are often as narrow as their rank
-    matrices = [one for one in (*header.tensors, *model.adapter_tensors) if len(one.shape) > 1]
+    tensors = (*header.tensors, *model.adapter_tensors)
+    matrices = [one for one in tensors if len(one.shape) > 1 and not one.name.endswith(_OF_RECURRENCE)]
     return (
         attends_alike(params, model.params.kernels)
         and params.flash_attention != "off"
         and not params.kv_unified
         and not library().llama_supports_gpu_offload()
-        and not model.is_recurrent
+        and (not model.is_recurrent or header.architecture in _STEADY_RECURRENT)
         and not model.params.repack
         and bool(matrices)
         and all(one.type.name in _OF_OUR_KERNELS and one.shape[0] % _WIDTH == 0 for one in matrices)

@@ -201,6 +201,11 @@ class Model:
         lib = self._library
         return bool(lib.llama_model_is_recurrent(self.handle) or lib.llama_model_is_hybrid(self.handle))
 
+    @property
+    def window(self) -> int:
+        """The tokens that layers with a sliding window attend to; 0 without such layers."""
+        return int(self._library.llama_model_n_swa(self.handle))
+
     def chat_template(self) -> str | None:
         """Return the source of the model's own chat template, or None."""
         with self.gate:

@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from llamacli.engine.runtime.prompt_identity import Form
 from llamacli.errors import StateError
 from llamacli.values import dataclass
 
@@ -21,7 +22,11 @@ MOST_STREAMS = 256
 SPARE = 4 * MOST_STREAMS
 """Zeroed bytes behind a state for the empty parts of a cache."""
 
+HEAD_BYTES = 8
+"""Bytes before what the memory of a model writes: a number and the sequence."""
+
 _HEAD = struct.Struct("<Iii")  # magic, sequence, number of streams
+_COUNT = struct.Struct("<I")
 _CELL = struct.Struct("<iii")  # position, number of sequences, sequence
 _COUNTS = struct.Struct("<II")  # whether values are transposed, number of layers
 _ROWS = struct.Struct("<iQ")  # type, bytes of a row
@@ -103,7 +108,10 @@ def read_layout(state: Buffer) -> tuple[Layout, int, memoryview]:
     """
     view = memoryview(state).cast("B")
     try:
-        layout, tokens = _read(view)
+        layout, tokens, end = _read(view)
+        streams = _HEAD.unpack_from(view, 0)[2]
+        if len(view) - end != 4 * (streams - 1 - _empty_streams(view, streams)) or any(view[end:]):
+            raise ValueError
     except (struct.error, ValueError, OverflowError) as error:
         raise StateError("a state of this kind cannot be cut") from error
     return layout, tokens, _with_one_stream(view, layout, tokens)
@@ -131,14 +139,63 @@ def write_frame(target: memoryview, layout: Layout, tokens: int) -> None:
             at += _COLUMNS.size + tokens * one[1] * one[2]
 
 
-def set_streams(state: memoryview, size: int, streams: int) -> memoryview:
-    """Return a state of `size` bytes for a cache of so many streams. The memory behind it is zeroed, and long enough."""
+def for_streams(state: memoryview, size: int, streams: int, form: Form) -> memoryview:
+    """Return a state of `size` bytes for a cache of so many streams. The memory behind it is zeroed, and long enough.
+
+    In a state that has more than rows, they and the window are for one stream. Raises StateError if it has another form.
+    """
+    if form == "state":
+        return state[:size]
+    if form != "rows":
+        return _joined_for(state[:size], streams, has_window=form == "rows and window")
     _, sequence, _ = _HEAD.unpack_from(state, 0)
     struct.pack_into("<ii", state, 4, sequence, streams)
     return state[: size + 4 * (streams - 1)]
 
 
-def _read(view: memoryview) -> tuple[Layout, int]:
+def split_rows(state: Buffer) -> tuple[Layout, int, memoryview, memoryview]:
+    """Return what `read_layout` does of the rows of a state, and what follows them: a window or a recurrent state.
+
+    Raises:
+        StateError: if it has another form.
+    """
+    view = memoryview(state).cast("B")
+    try:
+        layout, tokens, end = _read(view)
+        streams = _HEAD.unpack_from(view, 0)[2]
+        end += 4 * (streams - 1 - _empty_streams(view, streams))
+    except (struct.error, ValueError, OverflowError) as error:
+        raise StateError("a state of this kind cannot be cut") from error
+    return layout, tokens, _with_one_stream(view, layout, tokens), view[end:]
+
+
+def window_with_one_stream(window: Buffer) -> bytes:
+    """Return what follows the rows, the cells of a window, as if in a cache with one stream. Raises StateError."""
+    view = memoryview(window).cast("B")
+    try:
+        (streams,) = _COUNT.unpack_from(view, 0)
+        counts = struct.unpack_from(f"<{streams}I", view, _COUNT.size) if 1 <= streams <= MOST_STREAMS else ()
+    except struct.error as error:
+        raise StateError("a state of this kind cannot be cut") from error
+    before = next((number for number, count in enumerate(counts) if count), None)
+    if before is None:
+        raise StateError("a state of this kind cannot be cut")
+    behind = streams - 1 - before
+    return _COUNT.pack(1) + view[_COUNT.size * (1 + before) : len(view) - _COUNT.size * behind]
+
+
+def _joined_for(state: memoryview, streams: int, *, has_window: bool) -> memoryview:
+    """The state with rows, and a window, for so many streams."""
+    _, _, rows, rest = split_rows(state)
+    empty = bytes(_COUNT.size * (streams - 1))
+    magic, sequence, _ = _HEAD.unpack_from(rows, 0)
+    parts: list[Buffer] = [_HEAD.pack(magic, sequence, streams), rows[_HEAD.size :], empty]
+    parts += [_COUNT.pack(streams), rest[_COUNT.size :], empty] if has_window else [rest]
+    return memoryview(bytearray().join(parts))
+
+
+def _read(view: memoryview) -> tuple[Layout, int, int]:
+    """Return the layout, the number of tokens, and where their rows end."""
     magic, _, streams = _HEAD.unpack_from(view, 0)
     if not 1 <= streams <= MOST_STREAMS:
         raise ValueError
@@ -162,9 +219,7 @@ def _read(view: memoryview) -> tuple[Layout, int]:
         one = (_COLUMNS if transposed else _ROWS).unpack_from(view, at)
         values.append(one)
         at += (_COLUMNS.size if transposed else _ROWS.size) + tokens * one[1] * (one[2] if transposed else 1)
-    if len(view) - at != 4 * (streams - 1 - _empty_streams(view, streams)) or any(view[at:]):
-        raise ValueError
-    return Layout(magic, tuple(keys), tuple(values)), tokens
+    return Layout(magic, tuple(keys), tuple(values)), tokens, at
 
 
 def _empty_streams(view: memoryview, streams: int) -> int:

@@ -4,6 +4,9 @@ A block has `BLOCK` tokens. Its key is a hash of the key before it and of its to
 everything that must be equal (the fingerprint): so equal keys mean equal prompts up to there. The rest of a prompt, which is
 shorter, is a file beside the last block. Any number of processes may read and write at once: files appear whole, and never
 change. A file that was removed meanwhile ends what is found.
+
+A state that cannot be cut at any token is a file for each number of tokens from which a prompt can go on. Its name is made of
+the key of the blocks before, the number of its tokens and their hash.
 """
 
 from __future__ import annotations
@@ -11,27 +14,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import os
-import shutil
-import stat
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from llamacli.errors import StateError
-from llamacli.store.files import paths
 from llamacli.store.prompt_cache import BLOCK
-from llamacli.store.prompt_cache.block_file import (
-    UNFINISHED,
-    Block,
-    Heading,
-    pack_tokens,
-    read_block,
-    read_heading,
-    read_tokens,
-    write_block,
-)  # fmt: skip
+from llamacli.store.prompt_cache.block_file import Block, pack_tokens, read_block, read_tokens, write_block
+from llamacli.store.prompt_cache.folder import BLOCK_SUFFIX, REST_SUFFIX, STATE_SUFFIX, PromptFolder
 from llamacli.values import dataclass
 
 logger = logging.getLogger("llamacli.store")
@@ -39,14 +30,10 @@ logger = logging.getLogger("llamacli.store")
 LEAST_REST = 16
 """Least tokens behind the last block that are worth a file."""
 
-DEFAULT_BYTES = 2 << 30
-_SHARE_OF_FREE_DISK = 0.05
-_MOST_FILES = 20_000
-_ABANDONED_SECONDS = 600.0
-_AFTER_PRUNING = 0.9
 _THREADS = 2
 
-_BLOCK_SUFFIX, _REST_SUFFIX = ".block", ".rest"
+Maker = Callable[[int, int], Block]
+"""Returns the block of the tokens from a number up to another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,63 +48,72 @@ class Found:
         return Found(self.files[: tokens // BLOCK], tokens // BLOCK * BLOCK)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
-    """What is kept for a model's file: tokens, bytes, and when it was last used (seconds since 1970)."""
-
-    model: str
-    tokens: int
-    size: int
-    used: float
-
-
-class PromptCache:
-    """Evaluated prompts in a folder that belongs to this user alone. `limit` in bytes; None is `default_limit`."""
-
-    def __init__(self, folder: Path | None = None, limit: int | None = None) -> None:
-        self.folder = folder or paths.cache_dir() / "prompts"
-        self._limit = limit
+class PromptCache(PromptFolder):
+    """Evaluated prompts in a folder (see `PromptFolder`)."""
 
     def find(self, fingerprint: str, tokens: Sequence[int]) -> Found:
         """Return the files with the beginning of a prompt, unread."""
-        folder = self._folder_of(fingerprint)
+        folder = self.folder_of(fingerprint)
         if not folder.is_dir():
             return Found()
         files: list[Path] = []
         last = _first_key(fingerprint)
         for key in _keys(fingerprint, tokens):
-            path = folder / f"{key}{_BLOCK_SUFFIX}"
+            path = folder / f"{key}{BLOCK_SUFFIX}"
             if not path.exists():
                 break
             files.append(path)
             last = key
         count = BLOCK * len(files)
         if files and len(tokens) - count >= LEAST_REST:
-            rest = folder / f"{last}{_REST_SUFFIX}"
+            rest = folder / f"{last}{REST_SUFFIX}"
             with contextlib.suppress(OSError, StateError):
                 shared = _shared(read_tokens(rest), tokens[count : count + BLOCK])
                 if shared >= LEAST_REST:
                     return Found((*files, rest), count + shared)
         return Found(tuple(files), count)
 
+    def find_state(self, fingerprint: str, tokens: Sequence[int], fits: Callable[[int], bool], *, with_blocks: bool) -> Found:
+        """Return the files of the state from which a prompt can go on after most of its tokens, unread.
+
+        `fits` says of a number of tokens whether it may be used. `with_blocks`: the blocks before the state are needed, too.
+        """
+        folder = self.folder_of(fingerprint)
+        known = _states_in(folder)
+        blocks: list[Path] = []
+        best = Found()
+        for start, key, following in _steps(fingerprint, tokens) if known else ():
+            for count, name in known.get(key, ()):
+                end = start + count
+                if best.tokens < end <= len(tokens) and fits(end) and name == _state_name(key, tokens[start:end]):
+                    best = Found((*blocks, folder / name), end)
+            if with_blocks:
+                blocks.append(folder / f"{following}{BLOCK_SUFFIX}")
+                if not blocks[-1].exists():
+                    break
+        return best
+
     def read(self, found: Found, tokens: Sequence[int]) -> list[Block]:
         """Read the files of a prompt, and return those blocks that are whole, up to the first that is not.
 
         A damaged file is removed. Their tokens are compared: the last block may go on in another way than the prompt.
+        Those of a state are all returned, or none.
         """
         with ThreadPoolExecutor(_THREADS) as threads:
             blocks = list(threads.map(self._read_one, found.files))
         whole: list[Block] = []
         for number, (path, block) in enumerate(zip(found.files, blocks, strict=True)):
-            if block is None or (path.suffix == _BLOCK_SUFFIX and block.tokens != tuple(tokens[number * BLOCK :][:BLOCK])):
+            if block is None or (path.suffix == BLOCK_SUFFIX and block.tokens != tuple(tokens[number * BLOCK :][:BLOCK])):
+                break
+            if path.suffix == STATE_SUFFIX and block.tokens != tuple(tokens[: found.tokens][-len(block.tokens) :]):
                 break
             whole.append(block)
-        self._touch(found.files[: len(whole)])
+        if found.files and found.files[-1].suffix == STATE_SUFFIX and len(whole) < len(found.files):
+            return []
+        self.touch(found.files[: len(whole)])
         return whole
 
-    def write(
-        self, fingerprint: str, tokens: Sequence[int], prompt: int, block_of: Callable[[int, int], Block], model: str
-    ) -> None:
+    def write(self, fingerprint: str, tokens: Sequence[int], prompt: int, block_of: Maker, model: str) -> None:
         """Write what is not kept yet of some tokens, the first `prompt` of which are a prompt.
 
         `block_of(start, end)` returns the block of these tokens. Others are removed if there are too many.
@@ -125,117 +121,57 @@ class PromptCache:
         Raises:
             OSError: if the folder cannot be used, the disk is full, and so on.
         """
-        folder = self._make_folder(fingerprint)
+        folder = self.make_folder(fingerprint)
         keys = list(_keys(fingerprint, tokens))
-        pending = [(folder / f"{key}{_BLOCK_SUFFIX}", number * BLOCK, (number + 1) * BLOCK) for number, key in enumerate(keys)]
+        pending = [(folder / f"{key}{BLOCK_SUFFIX}", number * BLOCK, (number + 1) * BLOCK) for number, key in enumerate(keys)]
         full = prompt // BLOCK
         if full and prompt - full * BLOCK >= LEAST_REST:
-            pending.append((folder / f"{keys[full - 1]}{_REST_SUFFIX}", full * BLOCK, prompt))
-
-        def write(one: tuple[Path, int, int]) -> None:
-            path, start, end = one
-            if not path.exists() or (path.suffix == _REST_SUFFIX and not _has(path, tokens[start:end])):
-                write_block(path, block_of(start, end), model)
-
-        with ThreadPoolExecutor(_THREADS) as threads:
-            list(threads.map(write, pending))
-        self._touch([path for path, _, _ in pending])
+            pending.append((folder / f"{keys[full - 1]}{REST_SUFFIX}", full * BLOCK, prompt))
+        missing = [
+            (path, partial(block_of, start, end))
+            for path, start, end in pending
+            if not path.exists() or (path.suffix == REST_SUFFIX and not _has(path, tokens[start:end]))
+        ]
+        self._write_all(missing, model)
+        self.touch([path for path, _, _ in pending])
         self.prune()
 
-    def prune(self) -> None:
-        """Remove the files that were not used for longest until the others fit, and what a killed process left unfinished."""
-        files = sorted(self._files())
-        size = sum(one for _, one, _ in files)
-        limit = self.limit(size)
-        if size <= limit and len(files) <= _MOST_FILES:
-            return
-        count = len(files)
-        for _, one, path in files:
-            if size <= _AFTER_PRUNING * limit and count <= _AFTER_PRUNING * _MOST_FILES:
-                break
-            path.unlink(missing_ok=True)
-            size, count = size - one, count - 1
+    def write_states(
+        self,
+        fingerprint: str,
+        tokens: Sequence[int],
+        lengths: Iterable[int],
+        state_of: Maker,
+        model: str,
+        *,
+        block_of: Maker | None = None,
+    ) -> None:
+        """Write what is not kept yet of the states after so many of some tokens, and the blocks before them, if they have any.
 
-    def limit(self, used: int) -> int:
-        """Return the bytes that all files may have; `used` of them are taken."""
-        if self._limit is not None:
-            return self._limit
-        folder = next((one for one in (self.folder, *self.folder.parents) if one.exists()), self.folder)
-        try:
-            free = shutil.disk_usage(folder).free
-        except OSError:
-            free = 0
-        return min(DEFAULT_BYTES, int(_SHARE_OF_FREE_DISK * (free + used)))
+        `state_of(start, end)` returns the state after `end` tokens, with those from `start` on. Others are removed if there are
+        too many.
 
-    def size(self) -> int:
-        """Return the bytes of all files."""
-        return sum(size for _, size, _ in self._files())
+        Raises:
+            OSError: if the folder cannot be used, the disk is full, and so on.
+        """
+        folder = self.make_folder(fingerprint)
+        steps = list(_steps(fingerprint, tokens))
+        pending: dict[Path, Callable[[], Block]] = {}
+        for length in lengths:
+            number = (length - 1) // BLOCK
+            if block_of is not None:
+                for start, _, following in steps[:number]:
+                    pending[folder / f"{following}{BLOCK_SUFFIX}"] = partial(block_of, start, start + BLOCK)
+            start, key, _ = steps[number]
+            pending[folder / _state_name(key, tokens[start:length])] = partial(state_of, start, length)
+        self._write_all(((path, make) for path, make in pending.items() if not path.exists()), model)
+        self.touch(list(pending))
+        self.prune()
 
-    def kept(self) -> list[Kept]:
-        """Return what is kept, by model; the last used first."""
-        found: dict[str, list[tuple[Heading, float]]] = {}
-        for used, _, path in self._files():
-            with contextlib.suppress(OSError, StateError):
-                heading = read_heading(path)
-                found.setdefault(heading.model, []).append((heading, used))
-        models = [
-            Kept(
-                model=model,
-                tokens=sum(heading.tokens for heading, _ in files),
-                size=sum(heading.size for heading, _ in files),
-                used=max(used for _, used in files),
-            )
-            for model, files in found.items()
-        ]
-        return sorted(models, key=lambda one: -one.used)
-
-    def clear(self, model: str | None = None) -> int:
-        """Remove everything, or what is kept for a model's file; return the bytes. Raises OSError."""
-        removed = 0
-        for _, size, path in self._files():
-            if model is None or _is_of(path, model):
-                path.unlink(missing_ok=True)
-                removed += size
-        for folder in self._folders():
-            with contextlib.suppress(OSError):  # it is not empty
-                folder.rmdir()
-        return removed
-
-    # --- files ----------------------------------------------------------------------------------------------------------
-
-    def _folder_of(self, fingerprint: str) -> Path:
-        return self.folder / fingerprint[:32]
-
-    def _make_folder(self, fingerprint: str) -> Path:
-        """Make the folder for a fingerprint, for this user alone."""
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        about = self.folder.lstat()
-        if not stat.S_ISDIR(about.st_mode) or (hasattr(os, "getuid") and about.st_uid != os.getuid()):
-            raise OSError(f"{self.folder} is not a folder of this user")
-        if stat.S_IMODE(about.st_mode) & 0o077:
-            self.folder.chmod(0o700)
-        folder = self._folder_of(fingerprint)
-        folder.mkdir(exist_ok=True, mode=0o700)
-        return folder
-
-    def _folders(self) -> list[Path]:
-        try:
-            return [Path(one.path) for one in os.scandir(self.folder) if one.is_dir(follow_symlinks=False)]
-        except OSError:
-            return []
-
-    def _files(self) -> Iterator[tuple[float, int, Path]]:
-        """Yield when each file was last used, its bytes and its path; remove those that a killed process left."""
-        abandoned = time.time() - _ABANDONED_SECONDS
-        for folder in self._folders():
-            with contextlib.suppress(OSError):
-                for entry in os.scandir(folder):
-                    with contextlib.suppress(OSError):
-                        about = entry.stat(follow_symlinks=False)
-                        if entry.name.endswith((_BLOCK_SUFFIX, _REST_SUFFIX)):
-                            yield about.st_mtime, about.st_size, Path(entry.path)
-                        elif entry.name.startswith(UNFINISHED) and about.st_mtime < abandoned:
-                            Path(entry.path).unlink()
+    @staticmethod
+    def _write_all(pending: Iterable[tuple[Path, Callable[[], Block]]], model: str) -> None:
+        with ThreadPoolExecutor(_THREADS) as threads:
+            list(threads.map(lambda one: write_block(one[0], one[1](), model), pending))
 
     def _read_one(self, path: Path) -> Block | None:
         try:
@@ -247,13 +183,6 @@ class PromptCache:
         except OSError as error:
             logger.debug("%s: %s", path, error.strerror)
         return None
-
-    def _touch(self, files: Sequence[Path]) -> None:
-        """Mark files of a prompt as used, the first one last: without it, the others cannot be found."""
-        now = time.time_ns()
-        for number, path in enumerate(files):
-            with contextlib.suppress(OSError):
-                os.utime(path, ns=(now - number, now - number))
 
 
 def _first_key(fingerprint: str) -> str:
@@ -268,6 +197,34 @@ def _keys(fingerprint: str, tokens: Sequence[int]) -> Iterator[str]:
         yield key
 
 
+def _steps(fingerprint: str, tokens: Sequence[int]) -> Iterator[tuple[int, str, str]]:
+    """Yield where each block of a prompt starts, also the last one, the key of those before it, and its own if it is full."""
+    key = _first_key(fingerprint)
+    for start, following in zip(range(0, len(tokens), BLOCK), [*_keys(fingerprint, tokens), ""], strict=False):
+        yield start, key, following
+        key = following
+
+
+def _state_name(key: str, tokens: Sequence[int]) -> str:
+    """The name of the file of a state after the blocks with a key and these tokens."""
+    return f"{key}-{len(tokens)}-{hashlib.sha256(pack_tokens(tokens)).hexdigest()[:32]}{STATE_SUFFIX}"
+
+
+def _states_in(folder: Path) -> dict[str, list[tuple[int, str]]]:
+    """The number of tokens and the name of each file of a state, by the key of the blocks before it."""
+    found: dict[str, list[tuple[int, str]]] = {}
+    try:
+        names = [path.name for path in folder.iterdir() if path.suffix == STATE_SUFFIX]
+    except OSError:
+        return found
+    for name in names:
+        key, _, rest = name.partition("-")
+        count = rest.partition("-")[0]
+        if count.isdecimal() and 0 < int(count) <= BLOCK:
+            found.setdefault(key, []).append((int(count), name))
+    return found
+
+
 def _shared(tokens: Sequence[int], others: Sequence[int]) -> int:
     return next((i for i, (a, b) in enumerate(zip(tokens, others, strict=False)) if a != b), min(len(tokens), len(others)))
 
@@ -276,12 +233,5 @@ def _has(path: Path, tokens: Sequence[int]) -> bool:
     """Return whether a file has just these tokens."""
     try:
         return read_tokens(path) == tuple(tokens)
-    except (OSError, StateError):
-        return False
-
-
-def _is_of(path: Path, model: str) -> bool:
-    try:
-        return read_heading(path).model == model
     except (OSError, StateError):
         return False

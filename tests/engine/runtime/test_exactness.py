@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+import tiny_memories
 
 from llamacli.binding.library import library
 from llamacli.engine.params import ContextParams, LoraAdapter, ModelParams
@@ -81,6 +82,26 @@ def test_a_token_of_an_exact_model_has_the_same_bits_in_every_batch(tmp_path: Pa
         assert is_exact(model, params)
         whole = bits(model, params, [40])
         assert bits(model, params, [1] * 40) == bits(model, params, [2, 5, 32, 1]) == whole
+
+
+@pytest.mark.parametrize("kind", tiny_memories.KINDS)
+def test_windows_and_some_recurrent_layers_are_exact(memory_models: dict[str, Path], kind: str) -> None:
+    params = ContextParams(n_ctx=512, threads=2, n_outputs=1)
+    tokens = [(i * 37 + i * i) % 300 for i in range(200)]
+    with Model(memory_models[kind], ModelParams()) as model:
+        assert is_exact(model, params)
+        found = set()
+        for sizes in ([200], [1] * 200, [3, 64, 1, 130, 2]):
+            start = 0
+            with Context(model, params) as context:
+                for size in sizes:
+                    end = start + size
+                    context.decode(tokens[start:end], list(range(start, end)), [0] * size, [0] * (size - 1) + [1])
+                    start = end
+                found.add((bytes(context.logits(size - 1)), context.save_sequence(0, partial=True)))
+        assert len(found) == 1
+    with Model(memory_models[kind], ModelParams(kernels="upstream")) as model:
+        assert not is_exact(model, params)
 
 
 @pytest.mark.parametrize(

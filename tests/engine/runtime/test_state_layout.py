@@ -11,9 +11,19 @@ import pytest
 from llamacli.engine.params import ContextParams, ModelParams
 from llamacli.engine.runtime.context import Context
 from llamacli.engine.runtime.model import Model
-from llamacli.engine.runtime.state_layout import SPARE, Layout, read_layout, set_streams, write_frame
+from llamacli.engine.runtime.state_layout import (
+    HEAD_BYTES,
+    SPARE,
+    Layout,
+    for_streams,
+    read_layout,
+    split_rows,
+    window_with_one_stream,
+    write_frame,
+)
 from llamacli.errors import StateError
 
+FORMS = {"swa": "rows and window", "hybrid": "rows and state"}
 TOKENS = [5 + i % 40 for i in range(50)]
 
 
@@ -64,13 +74,41 @@ def test_a_state_goes_into_a_cache_with_other_sequences(tiny_model, streams, seq
             state = evaluated(source, sequence)
         with Context(model, ContextParams(n_ctx=64, threads=1)) as alone:
             expected = evaluated(alone)
-            whole = set_streams(*joined(state, [0, 50]), alone.n_streams)
+            whole = for_streams(*joined(state, [0, 50]), alone.n_streams, "rows")
             alone.forget(0)
             alone.restore_sequence(0, whole)
             assert alone.save_sequence(0) == expected
         with Context(model, params) as target:
-            target.restore_sequence(sequence, set_streams(*joined(expected, [0, 20, 50]), target.n_streams))
+            target.restore_sequence(sequence, for_streams(*joined(expected, [0, 20, 50]), target.n_streams, "rows"))
             assert target.save_sequence(sequence) == state
+
+
+@pytest.mark.parametrize(("streams", "sequence"), [(1, 0), (3, 0), (3, 1), (3, 2)])
+@pytest.mark.parametrize("kind", ["swa", "hybrid"])
+def test_rows_and_what_follows_them_go_into_a_cache_with_other_sequences(memory_models, kind, streams, sequence):
+    params, form = ContextParams(n_ctx=512, n_seq_max=streams, threads=1), FORMS[kind]
+    with Model(memory_models[kind]) as model, Context(model, params) as source:
+        state = evaluated(source, sequence)
+        layout, tokens, rows, rest = split_rows(state)
+        assert tokens == len(TOKENS)
+        assert bytes(rest) == source.save_sequence(sequence, partial=True)[HEAD_BYTES:]
+        single = memoryview(bytearray(layout.size(tokens)))
+        write_frame(single, layout, tokens)
+        for part in layout.parts(tokens, 0, tokens):
+            single[part] = rows[part]
+        whole = bytes(single) + (window_with_one_stream(rest) if kind == "swa" else bytes(rest))
+        if sequence == 0:  # the cells have its number
+            with Context(model, ContextParams(n_ctx=512, threads=1)) as alone:
+                assert evaluated(alone) == whole
+        source.forget(sequence)
+        source.restore_sequence(sequence, for_streams(memoryview(whole), len(whole), streams, form))
+        assert source.save_sequence(sequence) == state
+
+
+@pytest.mark.parametrize("damaged", [b"", b"\1\0", bytes(8), struct.pack("<3I", 2, 0, 0), struct.pack("<2I", 300, 1)])
+def test_what_is_no_window_is_refused(damaged):
+    with pytest.raises(StateError):
+        window_with_one_stream(damaged)
 
 
 def test_what_is_no_state_is_refused(tiny_model):

@@ -40,6 +40,7 @@ from llamacli.engine.generation.room import Room
 from llamacli.engine.media.media import Media
 from llamacli.engine.runtime import state_file
 from llamacli.engine.runtime.cancel import CancelFlag
+from llamacli.engine.runtime.prompt_identity import CapturedPrompt
 from llamacli.errors import EngineError
 
 _JOBS_AT_ONCE: Final = 4
@@ -232,7 +233,7 @@ class EngineService:
         with os.fdopen(task.descriptors.pop(), "r+b") as file:
             self.engine.stage_prompt(asked.tokens, file, asked.size)
 
-    def _capture_prompt(self, prompt: tuple[int, ...], task: Task) -> tuple[int, ...]:
+    def _capture_prompt(self, prompt: tuple[int, ...], task: Task) -> CapturedPrompt:
         with os.fdopen(task.descriptors.pop(), "r+b") as file:
             return self.engine.capture_prompt(prompt, file)
 

@@ -4,10 +4,38 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Protocol
+
+from llamacli.engine.generation.prompts.checkpoints import Checkpoint, best_of
 
 WORTHWHILE = 16
 """Least tokens worth a copy of their state: fewer are evaluated faster."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """Evaluated tokens and their state.
+
+    The first `read` tokens were evaluated as a prompt; 0 if it is not known how, or in another way. If the state `is_cuttable`,
+    a prompt can go on from any of them, else only from the last one and from the checkpoints.
+    """
+
+    tokens: tuple[int, ...]
+    read: int
+    state: bytes
+    is_cuttable: bool = True
+    checkpoints: tuple[Checkpoint, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the state and the checkpoints."""
+        return len(self.state) + sum(len(one.state) for one in self.checkpoints)
+
+    def usable(self, prompt: tuple[int, ...]) -> int:
+        """Return the tokens of a prompt that need no evaluation with this state."""
+        shared = common_length(self.tokens, prompt)
+        return shared if self.is_cuttable or shared == len(self.tokens) else best_of(self.checkpoints, shared)
 
 
 class PrefixStore(Protocol):
@@ -17,11 +45,11 @@ class PrefixStore(Protocol):
     def keeps_answers(self) -> bool:
         """True if every answer is kept at its end, not only what is about to be dropped."""
 
-    def put(self, tokens: list[int], read: int, state: bytes) -> None:
-        """Keep a state. Its first `read` tokens were evaluated as a prompt; 0 if it is not known how, or in another way."""
+    def put(self, prefix: Prefix) -> None:
+        """Keep a state."""
 
-    def find(self, prompt: tuple[int, ...]) -> tuple[int, int, tuple[int, ...], bytes]:
-        """Return the state that shares most with the prompt: the number of shared tokens, `read`, its tokens and its bytes."""
+    def find(self, prompt: tuple[int, ...]) -> Prefix | None:
+        """Return the state that spares a prompt most; None if none spares anything."""
 
 
 class PrefixCache:
@@ -35,37 +63,31 @@ class PrefixCache:
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.size = 0
-        self._states: OrderedDict[tuple[int, ...], tuple[int, bytes]] = OrderedDict()
+        self._states: OrderedDict[tuple[int, ...], Prefix] = OrderedDict()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._states)
 
-    def put(self, tokens: list[int], read: int, state: bytes) -> None:
+    def put(self, prefix: Prefix) -> None:
         """Keep a state, and drop others until all fit. A state larger than the capacity is not kept."""
-        if len(state) > self.capacity:
+        if prefix.size > self.capacity:
             return
-        key = tuple(tokens)
         with self._lock:
-            self.size += len(state) - len(self._states.pop(key, (0, b""))[1])
-            self._states[key] = read, state
+            former = self._states.pop(prefix.tokens, None)
+            self.size += prefix.size - (former.size if former is not None else 0)
+            self._states[prefix.tokens] = prefix
             while self.size > self.capacity:
-                _, (_, dropped) = self._states.popitem(last=False)
-                self.size -= len(dropped)
+                self.size -= self._states.popitem(last=False)[1].size
 
-    def find(self, prompt: tuple[int, ...]) -> tuple[int, int, tuple[int, ...], bytes]:
-        """Return the state that shares most with the prompt: the number of shared tokens, `read`, its tokens and its bytes.
-
-        Return (0, 0, (), b"") without one.
-        """
+    def find(self, prompt: tuple[int, ...]) -> Prefix | None:
+        """Return the state that spares a prompt most; None if none spares anything."""
         with self._lock:
-            best = max(self._states, key=lambda tokens: common_length(tokens, prompt), default=())
-            shared = common_length(best, prompt)
-            if not shared:
-                return 0, 0, (), b""
-            self._states.move_to_end(best)
-            read, state = self._states[best]
-            return shared, read, best, state
+            best = max(self._states.values(), key=lambda prefix: prefix.usable(prompt), default=None)
+            if best is None or not best.usable(prompt):
+                return None
+            self._states.move_to_end(best.tokens)
+            return best
 
 
 def common_length(a: list[int] | tuple[int, ...], b: tuple[int, ...]) -> int:

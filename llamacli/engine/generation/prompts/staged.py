@@ -7,6 +7,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from llamacli.engine.generation.prompts.prefix_cache import common_length
+from llamacli.engine.runtime.prompt_identity import Form
 
 _MOST = 8
 """Prompts that wait; the oldest is dropped: its request has been cancelled."""
@@ -19,6 +20,12 @@ class StagedPrompt:
     tokens: tuple[int, ...]
     state: memoryview
     size: int
+    form: Form
+
+    def usable(self, prompt: tuple[int, ...]) -> int:
+        """Return the tokens of a prompt that need no evaluation with this state."""
+        shared = common_length(self.tokens, prompt)
+        return shared if self.form == "rows" or shared == len(self.tokens) else 0
 
 
 class StagedPrompts:
@@ -36,12 +43,12 @@ class StagedPrompts:
                 self._waiting.popitem(last=False)
 
     def shared(self, prompt: tuple[int, ...]) -> int:
-        """Return how many tokens the prompt shares with one that waits, at most."""
+        """Return how many tokens of the prompt one that waits spares, at most."""
         with self._lock:
-            return max((common_length(tokens, prompt) for tokens in self._waiting), default=0)
+            return max((one.usable(prompt) for one in self._waiting.values()), default=0)
 
     def take(self, prompt: tuple[int, ...], least: int) -> StagedPrompt | None:
-        """Remove and return the one that shares most with the prompt, `least` tokens at least."""
+        """Remove and return the one that spares the prompt most, `least` tokens at least."""
         with self._lock:
-            best = max(self._waiting, key=lambda tokens: common_length(tokens, prompt), default=())
-            return self._waiting.pop(best) if common_length(best, prompt) >= max(least, 1) else None
+            best = max(self._waiting.values(), key=lambda one: one.usable(prompt), default=None)
+            return self._waiting.pop(best.tokens) if best is not None and best.usable(prompt) >= max(least, 1) else None
