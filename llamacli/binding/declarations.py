@@ -5,8 +5,8 @@ wrong declaration fails the build. Names and layouts are those of `llama.h`, `gg
 """
 
 HEADERS = (
-    "ggml.h", "ggml-backend.h", "ggml-cpu.h", "ggml-rpc.h", "llama.h", "shim_step.h", "shim_measure.h", "shim_imatrix.h", "shim_weights.h", "shim.h",
-    "shim_roofline.h", "choice.h", "waits.h", "mtmd.h",
+    "ggml.h", "ggml-backend.h", "ggml-cpu.h", "ggml-rpc.h", "llama.h", "shim_step.h", "shim_measure.h", "shim_imatrix.h",
+    "shim_weights.h", "shim_heads.h", "shim.h", "shim_roofline.h", "choice.h", "waits.h", "mtmd.h",
 )  # fmt: skip
 
 OPAQUE = """
@@ -14,7 +14,7 @@ llama_vocab llama_model llama_context llama_sampler llama_adapter_lora llama_mem
 llama_model_tensor_buft_override
 ggml_backend_device ggml_backend_reg ggml_tensor
 llamacli_abort llamacli_constraint llamacli_chat llamacli_parser llamacli_fitted llamacli_products
-llamacli_workers llamacli_imatrix
+llamacli_workers llamacli_imatrix llamacli_heads
 mtmd_context mtmd_bitmap mtmd_image_tokens mtmd_input_chunk mtmd_input_chunks
 """
 """Structures that are handled by pointer only."""
@@ -378,6 +378,13 @@ const int64_t * llamacli_imatrix_counts(const struct llamacli_imatrix * imatrix,
 
 // --- shim_weights.cpp: how far the weights of two files are apart
 bool llamacli_compare_values(enum ggml_type type_a, const uint8_t * a, enum ggml_type type_b, const uint8_t * b, int64_t n_values, struct llamacli_difference * difference);
+
+// --- shim_heads.cpp: drafts by a model's own heads
+struct llamacli_heads * llamacli_heads_new(struct llama_context * model, struct llama_context * heads, int32_t n_sequences);
+void llamacli_heads_free(struct llamacli_heads * heads);
+int32_t llamacli_heads_follow(struct llamacli_heads * heads, llama_seq_id sequence, const llama_token * tokens, int32_t n_tokens, llama_pos position, int32_t output);
+llama_pos llamacli_heads_position(const struct llamacli_heads * heads, llama_seq_id sequence);
+int32_t llamacli_heads_draft(struct llamacli_heads * heads, struct llamacli_lane * lane, int32_t max_steps, struct llamacli_choice * choices, int32_t * n_steps);
 
 // --- shim*.cpp over llama-common: JSON in, JSON out
 void llamacli_free(char * text);

@@ -60,6 +60,11 @@ class Engine(Vectors):
             from llamacli.engine.generation.drafts.draft_model import DraftModel, check_draft_model  # few use one
 
             check_draft_model(path, draft)
+        if model.mtp and not vocab_only:
+            from llamacli.gguf.check.heads import check_heads
+            from llamacli.gguf.check.loadable import check_headers
+
+            check_heads(check_headers(path))
         loaded = Model(path, model, cancel=flag, on_load=on_load, vocab_only=vocab_only, may_die=may_die)
         context = context or ContextParams()
         encoder = self._draft_model = None

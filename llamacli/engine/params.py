@@ -66,7 +66,8 @@ class ModelParams:
     llama.cpp's. `numa` is a GGML_NUMA_STRATEGY_* for the whole process, 0 leaves it alone. `mmproj` is the projector's file,
     which turns pictures and sound into embeddings of this model; with it `image_max_tokens` are the most that a picture may
     take, for models that let it vary. `draft_model` is the file of a smaller model with the same vocabulary, which guesses the
-    next tokens; `draft_gpu_layers` are its layers on the GPU, as `gpu_layers`.
+    next tokens; `draft_gpu_layers` are its layers on the GPU, as `gpu_layers`. `mtp`: the model's own layers for
+    multi-token prediction guess them.
     """
 
     gpu_layers: int | None = None
@@ -91,11 +92,13 @@ class ModelParams:
     image_max_tokens: int | None = None
     draft_model: str | None = None
     draft_gpu_layers: int | None = None
+    mtp: bool = False
 
     def __post_init__(self) -> None:
         for name in ("gpu_layers", "draft_gpu_layers"):
             layers = getattr(self, name)
             require(layers is None or layers >= -1, name, "must be None, -1 or a number from 0")
+        require(not (self.mtp and self.draft_model), "mtp", "cannot be used with draft_model")
         require(all(math.isfinite(lora.scale) for lora in self.loras), "loras", "must have finite scales")
         require(all(math.isfinite(x) and x >= 0 for x in self.tensor_split), "tensor_split", "must hold numbers from 0")
         require(self.image_max_tokens is None or self.image_max_tokens > 0, "image_max_tokens", "must be at least 1")

@@ -115,11 +115,13 @@ def info(
     """Inspect a model file.
 
     Reads only the header, in milliseconds. --hash reads the whole file, --diff reads the tensors that both models have, and
-    --fit runs llama.cpp's allocator without loading the weights; a projector for images beside the model and the draft model of
-    -md count, too.
+    --fit runs llama.cpp's allocator without loading the weights; a projector for images beside the model, the draft model of
+    -md and the layers of --mtp count, too.
     """
     if draft.model_draft is not None and not show.fit:
         raise UsageError("-md needs --fit", hint="name it in place of the model to see what it is")
+    if draft.mtp and not show.fit:
+        raise UsageError("--mtp needs --fit")
     if show.system:
         return show_system(app, model.child(), as_json=show.json)
     with open_files(app, name or model.model, offline=model.offline) as opened:

@@ -17,6 +17,7 @@ from llamacli.engine.params import ContextParams, ModelParams
 from llamacli.errors import CapacityError, LibraryError, LlamacliError, MemoryFullError, ModelFileError, UsageError
 from llamacli.gguf.analysis.summary import chat_templates
 from llamacli.gguf.check.finding import Finding
+from llamacli.gguf.check.heads import check_heads
 from llamacli.gguf.check.loadable import require_complete
 from llamacli.gguf.check.template import is_go_template
 from llamacli.gguf.header import Header
@@ -166,6 +167,8 @@ def with_companions(
     if opened.path is None:
         return options.params()
     params = draft.params(app, options.params(), offline=options.offline)
+    if params.mtp:
+        check_heads(opened.files)
     if params.draft_model is not None:
         from llamacli.engine.generation.drafts.draft_model import check_draft_model
 

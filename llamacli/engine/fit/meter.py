@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from llamacli.binding import bridge, log
+from llamacli.binding.enums import llama_context_type
 from llamacli.binding.library import library
 from llamacli.engine.fit.report import MARGIN, DeviceShare
 from llamacli.engine.params import ContextParams, ModelParams
@@ -89,18 +90,25 @@ class NativeMeter:
                     c_model.n_gpu_layers = lib.llama_model_default_params().n_gpu_layers  # a value that the fit may change
                     stack.enter_context(bridge.Fitted(name, c_model, c_context, margin=MARGIN, n_ctx_min=CELLS))
                 document = bridge.memory(name, c_model, c_context)
+                heads = self._heads(name, c_model, c_context) if model.mtp else {}
             except ModelError as error:
                 raise self._explained(error) from error
             del kept
         if self.program is None:
             self.program = _peak_memory()
         layers = (ALL_LAYERS if c_model.n_gpu_layers > document["n_layer"] else int(c_model.n_gpu_layers)) if offload else None
-        shares = tuple(self._share(device) for device in document["devices"])
+        shares = tuple(replace(self._share(device), draft=heads.get(device["name"], 0)) for device in document["devices"])
         if model.mmproj is not None:
             shares = _with_projector(shares, model.mmproj)
         if model.draft_model is not None:
             shares = _with_draft_model(shares, Path(model.draft_model), model, context, size)
         return MemoryNeed(shares, layers)
+
+    def _heads(self, name: bytes, c_model: Any, c_context: Any) -> dict[str, int]:
+        """Return the bytes that the context of the model's own layers for drafts takes, by device."""
+        c_context.ctx_type = llama_context_type.LLAMA_CONTEXT_TYPE_MTP
+        devices = bridge.memory(name, c_model, c_context)["devices"]
+        return {device["name"]: device["context"] + device["compute"] for device in devices}
 
     def _check_cells(self, cells: int) -> None:
         """Refuse a context whose cells alone fill the memory: llama.cpp allocates their bookkeeping even to measure."""

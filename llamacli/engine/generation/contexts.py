@@ -28,7 +28,7 @@ from llamacli.errors import ClosedError
 
 if TYPE_CHECKING:
     from llamacli.engine.generation.drafts.draft_model import DraftModel
-    from llamacli.engine.generation.drafts.model_drafts import ModelDrafts
+    from llamacli.engine.generation.drafts.source import DraftSource
     from llamacli.engine.media.encoder import MediaEncoder
 
 MAX_AUTO_PARALLEL = 16
@@ -49,7 +49,7 @@ class Contexts:
         self._model = model
         self._encoder = encoder
         self._draft_model = draft_model
-        self._drafts: ModelDrafts | None = None
+        self._drafts: DraftSource | None = None
         self.params = params
         self._flag = flag
         self._context: Context | None = None
@@ -130,15 +130,15 @@ class Contexts:
         if context is not None and shared is not None:
             kept = states.capture(context, 0, shared.scheduler.slots.tokens_of(0))
             shared.close()
-            context.close()
             self._close_drafts()
+            context.close()
         outputs = max(self.params.n_outputs, self.params.n_seq_max + MOST_DRAFT)
         params = dataclasses.replace(self.params, n_ctx=size, n_outputs=outputs)
         self._grows = True
         try:
             self._context = interruptible(lambda: Context(self._model, params), self._flag)
-            if self._draft_model is not None:
-                self._open_drafts(self._draft_model, self._context, params)
+            context = self._context
+            self._drafts = interruptible(lambda: self._open_drafts(context, params), self._flag)
         finally:
             self._grows = False
             if self._closed:  # by a signal handler, which could not free the model under the context
@@ -150,14 +150,21 @@ class Contexts:
             self._shared.scheduler.slots.adopt(0, list(kept.tokens))
         return self._shared
 
-    def _open_drafts(self, model: DraftModel, context: Context, params: ContextParams) -> None:
-        """Make the context of the draft model; without it there is none at all."""
+    def _open_drafts(self, context: Context, params: ContextParams) -> DraftSource | None:
+        """Return what drafts beside a context: a draft model or the model's own heads, if wanted. An error closes it."""
         try:
-            self._drafts = interruptible(lambda: model.open_context(params), self._flag)
+            if self._draft_model is not None:
+                return self._draft_model.open_context(params)
+            if self._model.params.mtp:
+                from llamacli.engine.generation.drafts.head_drafts import HeadDrafts  # few models have heads
+
+                heads = Context(self._model, dataclasses.replace(params, swa_full=True, n_outputs=0), heads_of=context)
+                return HeadDrafts(context, heads)
         except BaseException:
             self._context = None
             context.close()
             raise
+        return None
 
     def _close_drafts(self) -> None:
         drafts, self._drafts = self._drafts, None
@@ -288,9 +295,9 @@ class Contexts:
         shared, self._shared = self._shared, None
 
         def free() -> None:
+            self._close_drafts()
             if context is not None:
                 context.close()
-            self._close_drafts()
             self._afterwards()
 
         if shared is not None:

@@ -29,7 +29,7 @@ from llamacli.engine.runtime.context import Context
 from llamacli.errors import CancelledError, LlamacliError, UsageError
 
 if TYPE_CHECKING:
-    from llamacli.engine.generation.drafts.model_drafts import ModelDrafts
+    from llamacli.engine.generation.drafts.source import DraftSource
     from llamacli.engine.media.encoder import Chunk, MediaEncoder
 
 
@@ -37,7 +37,7 @@ class Scheduler:
     """Runner of requests on a context, up to its number of sequences at once. Not thread-safe: one thread steps.
 
     `staged` are evaluated prompts from outside. `encoder` is needed for requests with pictures or sounds. `drafts` are those of
-    a draft model.
+    a draft model or of the model's own heads.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Scheduler:
         context: Context,
         staged: StagedPrompts | None = None,
         encoder: MediaEncoder | None = None,
-        drafts: ModelDrafts | None = None,
+        drafts: DraftSource | None = None,
     ) -> None:
         self._context = context
         self._media = MediaPrompts(context, encoder)
@@ -118,13 +118,14 @@ class Scheduler:
                 events += self._evaluate_chunk(*chunk)
             elif (draft := self._draft(plan)) is not None:
                 events += self._check(plan[0][0], draft)
-            elif (steps := self._burst_steps(plan)) > 1:
+            elif (steps := self._burst_steps(plan)) > 1 or (steps == 1 and self._drafter.watches):
                 events += self._burst(plan, steps)
             else:
                 tokens, positions, sequences, outputs = batch_of(plan)
                 started = time.perf_counter()
                 self._context.decode(tokens, positions, sequences, outputs)
                 self._pace.measured(len(tokens), time.perf_counter() - started)
+                self._follow(plan)
                 events += self._finish_batch(plan, outputs)
         except CancelledError:
             events += self._cancel_all()
@@ -151,7 +152,16 @@ class Scheduler:
         done, cancelled = self._bursts.run([sequence.lane(stops=stops) for sequence, _ in plan], steps)
         if len(plan) == 1 and done:
             self._drafter.generated(len(done), time.perf_counter() - started)
+        if len(done) == 1:
+            self._follow(plan)
         return self._finish_burst(plan, done, cancelled)
+
+    def _follow(self, plan: list[Planned]) -> None:
+        """Show what was evaluated to whoever drafts from it."""
+        first = 0
+        for sequence, count in plan if self._drafter.watches else ():
+            self._drafter.follow(sequence, sequence.pending[:count], sequence.position, first)
+            first += count
 
     def _draft(self, plan: list[Planned]) -> Draft | None:
         """Return a draft for a sequence that generates alone, if there is one."""
@@ -183,6 +193,7 @@ class Scheduler:
             nonlocal accepted
             events, accepted = sequence.checked(draft.tokens)
             self.slots.forget_rest(sequence)
+            self._drafter.follow(sequence, tokens[: accepted + 1], start, 0)
             return events
 
         events = self._advance(sequence, advance)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from llamacli.binding import log
 from llamacli.binding.arrays import BatchArrays, byte_array, byte_buffer, byte_view, float_array, float_view, pointer_array
+from llamacli.binding.enums import llama_context_type
 from llamacli.binding.kernels import KERNELS
 from llamacli.binding.library import declarations, library
 from llamacli.engine.params import ContextParams
@@ -40,7 +41,8 @@ class Context:
     """Evaluates batches for up to `params.n_seq_max` sequences of `n_ctx` tokens each. Closed before its model.
 
     The caller resolves an `n_ctx` of None, which stands for the length that the model was trained with. `cancel` ends an
-    evaluation; without it the model's own flag does. `observer` is asked about every node of the graph.
+    evaluation; without it the model's own flag does. `observer` is asked about every node of the graph. `heads_of`: it is that
+    of the model's layers which predict further tokens, beside this context.
 
     Raises (when built):
         MemoryFullError: if cache and buffers do not fit.
@@ -54,6 +56,7 @@ class Context:
         *,
         cancel: CancelFlag | None = None,
         observer: EvaluationObserver | None = None,
+        heads_of: Context | None = None,
     ) -> None:
         if model.vocab_only:
             raise ModelUnsupportedError("only the vocabulary of this model was loaded: it cannot evaluate tokens")
@@ -70,7 +73,10 @@ class Context:
         if observer is not None:
             c_params.cb_eval = _EVALUATION_CALLBACK(observer.callback)
             c_params.cb_eval_user_data = observer.address
-        check_cache(model, params, size)
+        if heads_of is None:
+            check_cache(model, params, size)
+        else:
+            c_params.ctx_type, c_params.ctx_other = llama_context_type.LLAMA_CONTEXT_TYPE_MTP, heads_of.handle
         self._handle: Any = self._create(c_params, size)
         self._memory = self._library.llama_get_memory(self._handle)
         if not self._memory and c_params.n_outputs_max < c_params.n_batch:

@@ -168,7 +168,7 @@ def fill_params(c_params: Any, params: ModelParams, gpu_layers: int, vocab_only:
     c_params.load_mode = _LOAD_MODES[params.load_mode or (params.mmap, params.mlock)]
     c_params.use_extra_bufts, c_params.no_host = params.repack, params.no_host
     c_params.check_tensors = params.check_tensors
-    c_params.vocab_only = vocab_only
+    c_params.vocab_only, c_params.load_mtp = vocab_only, params.mtp and not vocab_only
     kept: list[Any] = []
     if params.tensor_split:
         most = lib.llama_max_devices()

@@ -168,12 +168,13 @@ REFUSED = {
         {"vocabulary": dataclasses.replace(VOCABULARY, tokens=(*VOCABULARY.tokens[:9], "other", *VOCABULARY.tokens[10:]))},
         f'token 9 is "other", that of the model "{VOCABULARY.tokens[9]}"',
     ),
+    "a head": ({"change": {"general.architecture": "eagle3"}}, "holds only the EAGLE-3 head of a model"),
     "another tokenizer": ({"change": {"tokenizer.ggml.model": "llama"}}, "its tokenizer is llama, that of the model gpt2"),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_model_with_another_vocabulary_is_refused_before_it_is_loaded(quantized_model, tmp_path, case):
+def test_what_cannot_draft_is_refused_before_anything_is_loaded(quantized_model, tmp_path, case):
     options, message = REFUSED[case]
     draft = tiny.tiny_model(tmp_path / "strange.gguf", **options)
     loaded = []

@@ -1,4 +1,4 @@
-"""A draft model beside the model: it guesses the next tokens."""
+"""What guesses the next tokens: a draft model beside the model, or the model's own layers for that."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from llamacli.cli.framework import parsers
 from llamacli.cli.framework.parameters import option
 from llamacli.engine.params import GenerationParams, ModelParams
+from llamacli.errors import UsageError
 from llamacli.values import dataclass
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ _MODEL = ModelParams()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DraftModelOptions:
-    """A draft model beside the model, and the layers of it that are on the GPU."""
+    """A draft model beside the model, and the layers of it that are on the GPU; or the model's own layers for drafts."""
 
     PANEL: ClassVar[str] = "Model"
 
@@ -37,10 +38,20 @@ class DraftModelOptions:
         ),
     ] = _MODEL.draft_gpu_layers  # fmt: skip
 
+    mtp: Annotated[
+        bool, option("--mtp/--no-mtp", help="Guess tokens with the model's own layers for that (multi-token prediction).")
+    ] = _MODEL.mtp
+
     def params(self, app: AppContext, model: ModelParams, *, offline: bool) -> ModelParams:
-        """Return the parameters of the model with its draft model, which is found or fetched."""
+        """Return the parameters of the model with its draft model, which is found or fetched.
+
+        Raises:
+            UsageError: if it is to have its own layers for drafts, too.
+        """
         if self.model_draft is None:
-            return model
+            return dataclasses.replace(model, mtp=self.mtp)
+        if self.mtp:
+            raise UsageError("--mtp cannot be used with -md")
         found = app.find_model(app, self.model_draft, offline=offline)
         return dataclasses.replace(model, draft_model=str(found), draft_gpu_layers=self.gpu_layers_draft)
 

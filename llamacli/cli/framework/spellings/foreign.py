@@ -31,6 +31,26 @@ def _schema(value: str) -> list[str]:
     return ["-j", value] if value.lstrip().startswith("{") else ["-jf", value]
 
 
+_SPECULATION = {
+    "none": ["--draft", "off"], "draft-simple": [], "draft-mtp": ["--mtp"], "mtp": ["--mtp"],
+}  # fmt: skip
+"""llama.cpp's kinds of drafts in our options."""
+
+
+def _speculation(value: str) -> list[str]:
+    """Return our options for llama.cpp's kinds of drafts."""
+    kinds = value.split(",")
+    for kind in kinds:
+        if kind.startswith("ngram"):
+            continue  # text that repeats itself is drafted anyhow
+        if kind not in _SPECULATION:
+            raise UsageError(
+                f"--spec-type {kind}: there are no such drafts here",
+                hint="-md MODEL drafts with a smaller model, --mtp with the model's own layers",
+            )
+    return [word for kind in kinds for word in _SPECULATION.get(kind, [])]
+
+
 _WITH_VALUE = {
     "-hf": _as("-m", "hf:"), "-hfr": _as("-m", "hf:"), "--hf-repo": _as("-m", "hf:"),
     "-mu": _as("-m"),
@@ -38,6 +58,7 @@ _WITH_VALUE = {
     "--system-prompt-file": Rewrite("-sys", lambda value: ["-sys", read_text_file(Path(value)).rstrip("\n")]),
     "--schema": Rewrite("-j", _schema), "--guided-json": Rewrite("-j", _schema),
     "-np": _as("--parallel"), "-mm": _as("--mmproj"),
+    "--spec-type": Rewrite("--mtp", _speculation),
     "-hfd": _as("-md", "hf:"), "-hfrd": _as("-md", "hf:"), "--hf-repo-draft": _as("-md", "hf:"),
     "--spec-draft-hf": _as("-md", "hf:"),
     "-a": _as("-f"), "--attachment": _as("-f"),
@@ -120,7 +141,7 @@ def adopt(arguments: list[str], names: Collection[str], takes_value: Collection[
                 prompts.append(value)
                 continue
             found += _WITH_VALUE[name].words(value)
-            if found[-1].startswith("hf:"):
+            if found and found[-1].startswith("hf:"):
                 repository = len(found) - 1
         else:
             _check(name, names)

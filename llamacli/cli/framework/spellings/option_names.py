@@ -104,6 +104,7 @@ OPTION_NAMES = frozenset(
         "mmproj-auto",
         "model",
         "model-draft",
+        "mtp",
         "n-depth",
         "n-gen",
         "n-gpu-layers",

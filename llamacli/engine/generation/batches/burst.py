@@ -66,9 +66,12 @@ class Burst:
             done: int = self._done.value
             step.done = 0 if cancelled else done
         rows = iter(self._choices[: done * count])
-        return [[_choice(next(rows), number == done) for _ in range(count)] for number in range(1, done + 1)], cancelled
+        return [
+            [choice_of(next(rows), is_last=number == done) for _ in range(count)] for number in range(1, done + 1)
+        ], cancelled
 
 
-def _choice(row: Any, is_last: bool) -> Choice:
+def choice_of(row: Any, *, is_last: bool) -> Choice:
+    """Return a `llamacli_choice` as a value."""
     failed = row.token < 0
     return Choice(row.token, row.logprob, row.n_top if failed else 0, is_last)

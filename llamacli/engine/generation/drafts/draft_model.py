@@ -12,7 +12,9 @@ from llamacli.engine.runtime.context import Context
 from llamacli.engine.runtime.model import Model
 from llamacli.errors import LlamacliError, MemoryFullError, UsageError
 from llamacli.gguf.check.draft_vocabulary import check_draft_vocabulary
+from llamacli.gguf.check.heads import check_whole_model
 from llamacli.gguf.check.loadable import check_headers
+from llamacli.gguf.model import read_file_header
 
 _NO_LIMIT = 60.0
 
@@ -21,9 +23,10 @@ def check_draft_model(path: Path, draft: Path) -> None:
     """Check by their headers that a model can draft for the one at `path`.
 
     Raises:
-        UsageError: if it has another vocabulary.
+        UsageError: if it has another vocabulary, or is not a whole model.
         ModelError: if one of them cannot be read.
     """
+    check_whole_model(read_file_header(draft))
     check_draft_vocabulary(check_headers(path), check_headers(draft))
 
 
@@ -38,6 +41,7 @@ def draft_params(params: ModelParams) -> ModelParams:
         image_max_tokens=None,
         draft_model=None,
         draft_gpu_layers=None,
+        mtp=False,
     )
 
 

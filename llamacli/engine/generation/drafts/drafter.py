@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence as Series
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from llamacli.engine.generation.batches.burst import STEPS
 from llamacli.engine.generation.drafts.gate import CERTAIN, MODEL, Account, Gate, size_of
-from llamacli.engine.generation.drafts.model_drafts import ModelDrafts
 from llamacli.engine.generation.drafts.repeats import GRAM, Repeats
+from llamacli.engine.generation.drafts.source import DraftSource
 from llamacli.engine.media.placeholders import is_placeholder
 from llamacli.engine.params import MOST_DRAFT
+
+if TYPE_CHECKING:
+    from llamacli.engine.generation.sequence import Sequence
 
 _POOL_TOKENS = 1 << 16
 """Tokens of earlier answers that are kept to draft from."""
 
 _LOOK_BACK = 32
 _STEPS_NEAR_SUCCESS = 2
+
+_PATIENCE = 8
+"""Tokens without a draft after which a source that has to see every token is given up for the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +52,20 @@ class Limits:
 class Drafter:
     """The drafts of the answers of a scheduler, which are made while one of them runs alone.
 
-    `model` are those of a draft model, if there is one.
+    `model` makes those that no text suggests: a draft model or the model's own heads, if there are any.
     """
 
-    def __init__(self, model: ModelDrafts | None = None) -> None:
+    def __init__(self, model: DraftSource | None = None) -> None:
         self._gate = Gate()
         self.model = model
         self._pool = Repeats()
         self._sequence = -1
         self._repeats, self._account = Repeats(), Account()
         self._follows_draft = self._asks_model = False
+        self._without_draft = 0
 
     def draft(
-        self, sequence: int, slot: int, text: Sequence[int], last: int, limits: Limits, *, certain: Sequence[int] = ()
+        self, sequence: int, slot: int, text: Series[int], last: int, limits: Limits, *, certain: Series[int] = ()
     ) -> Draft | None:
         """Return a draft of what follows a text and its last token, if one pays.
 
@@ -66,6 +74,7 @@ class Drafter:
         """
         if sequence != self._sequence:
             self._sequence, self._repeats, self._account = sequence, Repeats(), Account()
+            self._without_draft = 0
         if len(self._repeats) > len(text):  # a part of it was dropped, to make room in the context
             self._repeats = Repeats()
         self._repeats.extend([*text[len(self._repeats) :], last])
@@ -85,6 +94,7 @@ class Drafter:
     def _ask_model(self, slot: int, text: list[int], limits: Limits) -> Draft | None:
         """Return a draft of the draft model, if there is one and it pays."""
         model, self._asks_model = self.model, False
+        self._without_draft += 1
         if model is None or (missing := model.missing(slot, text)) is None:
             return None
         available, least = min(limits.room, MOST_DRAFT), limits.p_min
@@ -99,12 +109,13 @@ class Drafter:
         tokens = model.draft(slot, text, count, least)
         seconds = time.perf_counter() - started
         if tokens:
+            self._without_draft = 0
             return Draft(tuple(tokens), MODEL, seconds)
         self._account.book(-seconds, seconds)
         model.gate.book(-seconds, seconds)
         return None
 
-    def _guess(self, end: Sequence[int]) -> tuple[int, Sequence[int]]:
+    def _guess(self, end: Series[int]) -> tuple[int, Series[int]]:
         """Return the length of the longest match of the end of a text, and what followed there."""
         if len(end) <= GRAM:
             return 0, ()
@@ -117,6 +128,8 @@ class Drafter:
 
     def burst_limit(self, sequence: int, position: int) -> int:
         """Return how many tokens may be generated before the next look for a draft."""
+        if self.watches and self._without_draft <= _PATIENCE:
+            return 1
         is_near = sequence == self._sequence and (self._asks_model or self._account.is_near_success(position))
         return _STEPS_NEAR_SUCCESS if is_near else STEPS
 
@@ -147,7 +160,17 @@ class Drafter:
             self._gate.measured_single(seconds / count)
         self._follows_draft = False
 
-    def ended(self, answer: Sequence[int]) -> None:
+    @property
+    def watches(self) -> bool:
+        """True if the drafts depend on seeing what is evaluated."""
+        return self.model is not None and self.model.watches
+
+    def follow(self, sequence: Sequence, tokens: list[int], position: int, output: int) -> None:
+        """Show the model's heads what was just evaluated of a sequence; `output` is the first token's index in its batch."""
+        if self.model is not None and self.watches and sequence.request.params.draft != 0:
+            self.model.follow(sequence.slot, tokens, position, output)
+
+    def ended(self, answer: Series[int]) -> None:
         """Keep an answer to draft others from."""
         if len(self._pool) > _POOL_TOKENS:
             self._pool = Repeats()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import time
 
 from llamacli.engine.generation.batches.burst import Burst
 from llamacli.engine.generation.drafts.model_gate import ModelGate
+from llamacli.engine.generation.drafts.source import probable
 from llamacli.engine.generation.prompts.prefix_cache import common_length
 from llamacli.engine.generation.sampler import Sampler
 from llamacli.engine.params import SamplingParams
@@ -19,6 +19,8 @@ class ModelDrafts:
 
     `n_vocab` is the size of the larger model's vocabulary, `relative_size` that of the draft model, compared with it.
     """
+
+    watches = False
 
     def __init__(self, context: Context, n_vocab: int, relative_size: float) -> None:
         self._context = context
@@ -36,12 +38,7 @@ class ModelDrafts:
         return None if rest and (min(rest) < 0 or max(rest) >= self._n_own) else len(rest)
 
     def draft(self, slot: int, text: list[int], most: int, least: float) -> list[int]:
-        """Return up to `most` tokens that probably follow a text, up to the first with a probability below `least`.
-
-        Raises:
-            CancelledError: if the cancel flag was set.
-            DecodeError, MemoryFullError: as `Context.decode`.
-        """
+        """See `DraftSource`."""
         try:
             self._catch_up(slot, text)
             return self._continue(slot, text, most, least)
@@ -74,13 +71,10 @@ class ModelDrafts:
         choices = [choices[0] for choices in done]
         self._held[slot] += [text[-1], *(choice.token for choice in choices[:-1])]
         self.gate.measured_tokens(len(choices), time.perf_counter() - started)
-        limit = math.log(least) if least > 0 else -math.inf
-        tokens = []
-        for choice in choices:
-            if not 0 <= choice.token < self._n_vocab or choice.logprob < limit:
-                break
-            tokens.append(choice.token)
-        return tokens
+        return probable(choices, self._n_vocab, least)
+
+    def follow(self, slot: int, tokens: list[int], position: int, output: int) -> None:
+        """Do nothing: this model evaluates the text by itself."""
 
     def _forget(self, slot: int, start: int) -> None:
         """Drop what the cache holds from a token on."""

@@ -1,0 +1,68 @@
+"""What the model's own heads guess: layers that were trained to predict the token after the next (multi-token prediction).
+
+A head takes a token and the model's hidden state of the token before it, so that it has to see all that the model evaluates.
+See Gloeckle et al., "Better & Faster Large Language Models via Multi-token Prediction" (ICML 2024).
+"""
+
+from __future__ import annotations
+
+import time
+
+from llamacli.binding.arrays import int32, reference, struct_array, token_array
+from llamacli.binding.library import library
+from llamacli.engine.generation.batches.burst import choice_of
+from llamacli.engine.generation.drafts.model_gate import ModelGate
+from llamacli.engine.generation.drafts.source import probable
+from llamacli.engine.generation.sampler import Sampler
+from llamacli.engine.params import MOST_DRAFT, SamplingParams
+from llamacli.engine.runtime.context import Context
+from llamacli.errors import CancelledError
+
+
+class HeadDrafts:
+    """The drafts of a model's heads. `heads` is a context of them beside that of the model, which stays the caller's."""
+
+    watches = True
+
+    def __init__(self, context: Context, heads: Context) -> None:
+        self._context, self._heads = context, heads
+        self._sampler = Sampler(heads.model, SamplingParams(temperature=0.0), logprobs=0)
+        self._choices = struct_array("llamacli_choice", [(0, 0, 0.0)] * MOST_DRAFT)
+        self._done = int32()
+        self._handle = library().llamacli_heads_new(context.handle, heads.handle, context.params.n_seq_max)
+        layers = library().llama_model_n_layer(context.model.handle)
+        self.gate = ModelGate(1 / max(1, layers))
+
+    def missing(self, slot: int, text: list[int]) -> int | None:
+        """Return 1, the last token, if the heads have seen what is before it, else None."""
+        return 1 if library().llamacli_heads_position(self._handle, slot) == len(text) - 1 else None
+
+    def draft(self, slot: int, text: list[int], most: int, least: float) -> list[int]:
+        """See `DraftSource`."""
+        started = time.perf_counter()
+        lane = self._sampler.lane(slot, len(text) - 1, text[-1], None, least=least)
+        _ = self._heads.evaluator  # the kernels of the model compute in this thread
+        library().llamacli_heads_draft(
+            self._handle, reference(lane), min(most, MOST_DRAFT), self._choices, reference(self._done)
+        )
+        done = self._done.value
+        self.gate.measured_tokens(done, time.perf_counter() - started)
+        choices = (choice_of(row, is_last=False) for row in self._choices[:done])
+        return probable(choices, self._context.model.vocabulary.size, least)
+
+    def follow(self, slot: int, tokens: list[int], position: int, output: int) -> None:
+        """See `DraftSource`."""
+        _ = self._heads.evaluator
+        try:
+            library().llamacli_heads_follow(self._handle, slot, token_array(tokens), len(tokens), position, output)
+        except CancelledError:
+            self._heads.forget(slot)  # the model has evaluated the tokens all the same
+            raise
+
+    def close(self) -> None:
+        """Free the heads' context."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            library().llamacli_heads_free(handle)
+        self._sampler.close()
+        self._heads.close()

@@ -1,0 +1,53 @@
+"""Whether llama.cpp can draft with the layers of a model that predict further tokens (multi-token prediction)."""
+
+from __future__ import annotations
+
+from llamacli.errors import UsageError
+from llamacli.gguf.header import Header
+from llamacli.gguf.model import ModelFiles
+
+_KNOWN = frozenset({"cohere2moe", "deepseek2", "deepseek32", "deepseek4", "glm-dsa", "glm4moe", "glm5-next", "hy_v3", "mimo2"})
+"""Architectures for which llama.cpp has a graph of such layers, and whose last tokens can be taken back."""
+
+_RECURRENT = frozenset({"bailingmoe3", "nemotron_h_moe", "qwen35", "qwen35moe", "qwen3next"})
+"""Those with recurrent layers, which cannot take back the tokens of a wrong draft."""
+
+_NEEDED = ("eh_proj", "enorm", "hnorm")
+
+_HEADS_ALONE = {"eagle3": "EAGLE-3 head", "dflash": "DFlash head", "gemma4-assistant": "assistant head"}
+"""Architectures of files that hold only what drafts for one model, from the states of its layers."""
+
+
+def check_whole_model(header: Header) -> None:
+    """Check that a draft model is a whole model. Raises UsageError."""
+    if kind := _HEADS_ALONE.get(header.architecture or ""):
+        raise UsageError(
+            f"{header.name} holds only the {kind} of a model, which takes states of its layers: it cannot draft here",
+            hint="draft_model takes a whole model; mtp uses layers in the model's own file", parameter="draft_model",
+        )  # fmt: skip
+
+
+def check_heads(files: ModelFiles) -> None:
+    """Check that a model has one layer that predicts a further token, and that it can be evaluated.
+
+    Raises:
+        UsageError: if it cannot; the message says why.
+    """
+    header = files.header
+    architecture, name = header.architecture, header.name
+    count = header.integer(f"{architecture}.nextn_predict_layers") or 0
+    last = (header.integer(f"{architecture}.block_count") or 0) - 1
+    names = {tensor.name for tensor in files.tensors}
+    if not count or not all(f"blk.{last}.nextn.{part}.weight" in names for part in _NEEDED):
+        raise UsageError(
+            f"{name} has no layer that predicts further tokens (MTP)",
+            hint="-md takes a smaller model of the same family", parameter="mtp",
+        )  # fmt: skip
+    if architecture in _RECURRENT:
+        raise UsageError(
+            f"{name} has recurrent layers ({architecture}), which cannot take back the tokens of a wrong draft", parameter="mtp"
+        )
+    if architecture not in _KNOWN:
+        raise UsageError(f"llama.cpp cannot evaluate the MTP layers of the architecture {architecture}", parameter="mtp")
+    if count > 1:
+        raise UsageError(f"{name} has {count} MTP layers; only one can be used", parameter="mtp")
