@@ -29,6 +29,10 @@ _INSPECTIONS = {"--fit", "--system", "--check", "--values"}
 _HELP = {"-h", "--help", "--help-all"}
 _KEEP_ALIVE = "--keep-alive"
 
+_MEDIA_OPTIONS = ("--image", "--audio")
+_MEDIA_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".wav", ".mp3", ".flac", ".ogg")
+"""What shows that a command line names a picture or a sound. One that is not told so is decoded all the same, a bit later."""
+
 _ENGINELESS = ("--url", "--dask", "--merge", "--show-text")
 """The options with which others compute, or nobody."""
 
@@ -76,6 +80,14 @@ def _prepare_engine(arguments: list[str]) -> None:
     from llamacli.backend.child.process.start import prepare
 
     prepare(service, may_join=_is_given(_KEEP_ALIVE, arguments) or os.getenv("LLAMACLI_KEEP_ALIVE") is not None)
+    if arguments[0] in ("run", "chat") and _names_media(arguments):
+        prepare("llamacli.backend.child.services.decoder")
+
+
+def _names_media(arguments: list[str]) -> bool:
+    return any(_is_given(option, arguments) for option in _MEDIA_OPTIONS) or any(
+        word.lower().endswith(_MEDIA_SUFFIXES) for word in arguments
+    )
 
 
 def _is_given(option: str, arguments: list[str]) -> bool:

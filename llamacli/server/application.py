@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Router
 from starlette.types import ASGIApp
 
+from llamacli.backend.child.decoder import decoding_in_child
 from llamacli.json_text import parse_json
 from llamacli.openai.errors import Problem
 from llamacli.openai.messages.errors import error_document
@@ -76,7 +77,8 @@ async def _lifespan(state: ServerState, worker: BatchWorker | None) -> AsyncIter
     if worker is not None:
         worker.resume()
     try:
-        yield
+        with decoding_in_child(state.decoder):
+            yield
     finally:
         if worker is not None:
             await worker.close()

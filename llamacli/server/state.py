@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from llamacli.backend.child.params import ChildParams
 from llamacli.openai.responses.store import ResponseStore
 from llamacli.server.batches.store import BatchStore
 from llamacli.server.http.exchange import HttpLimits, Record
@@ -21,7 +22,7 @@ class ServerState:
 
     `is_draining`: the server ends, and takes no new requests. `keeps_prompts`: records hold prompts and answers for the log.
     `drain` are the seconds that running answers get to finish when the server ends. `batches` is None if another server of
-    this user runs them.
+    this user runs them. `decoder` has the parameters of the process that decodes pictures and sounds.
     """
 
     pool: ModelPool
@@ -31,6 +32,7 @@ class ServerState:
     batches: BatchStore | None = None
     responses: ResponseStore = field(default_factory=ResponseStore)
     limits: HttpLimits = field(default_factory=HttpLimits)
+    decoder: ChildParams = field(default_factory=ChildParams)
     log: Callable[[Record], None] = lambda record: None
     on_failure: Callable[[Exception], None] = lambda error: None
     keeps_prompts: bool = False

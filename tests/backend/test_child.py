@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import itertools
 import os
 import signal
@@ -23,7 +24,7 @@ from llamacli.backend.child import contract
 from llamacli.backend.child.embedder import open_embedder
 from llamacli.backend.child.engine import ChildEngine, open_engine
 from llamacli.backend.child.params import ChildParams
-from llamacli.backend.child.process.death import reason_in
+from llamacli.backend.child.process.death import Vitals, died, reason_in
 from llamacli.backend.child.wire.codec import MAX_BYTES, ProtocolError, Variants, decode, encode
 from llamacli.backend.child.wire.faults import Fault, exception_of, fault_of
 from llamacli.backend.child.wire.frames import Call, Channel, FromChild, ToChild
@@ -382,6 +383,38 @@ def test_values_of_another_type_are_refused(engine: ChildEngine) -> None:
 )
 def test_the_reason_is_in_the_last_words(words: str, reason: str) -> None:
     assert reason_in(words) == reason
+
+
+STACKS = """Fatal Python error: Floating point exception
+
+Thread 0x00007f (most recent call first):
+  File "/x/llamacli/binding/bridge.py", line 53 in answer
+  File "/x/llamacli/{}", line 64 in {}
+  File "/x/llamacli/engine/chat/prompts.py", line 75 in render
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [
+        (("engine/chat/template.py", "render"), "SIGFPE) while it rendered the chat template (use another template"),
+        (("engine/runtime/vocabulary.py", "_tokenize"), "SIGFPE) while it tokenized the text (this model file is probably"),
+        (("engine/media/encoder.py", "load"), "SIGFPE) while it used the projector (the projector is probably damaged"),
+        (("engine/generation/step.py", "decode"), "SIGFPE) (this model file is probably damaged: llamacli info --check"),
+    ],
+)
+def test_a_death_by_a_signal_names_what_is_at_fault(place: tuple[str, str], says: str) -> None:
+    words = io.BytesIO(STACKS.format(*place).encode())
+    assert f"the engine died ({says}" in str(died(-signal.SIGFPE, words, Vitals(), Path("model.gguf")))
+
+
+def test_a_template_that_crashes_is_named_and_not_the_model(tiny_model: Path) -> None:
+    with start(tiny_model) as engine:
+        with pytest.raises(EngineDiedError, match=r"\(SIGFPE\) while it rendered the chat template") as caught:
+            engine.render(Question(text="Hi", template="{{ 3 is divisibleby(0) }}"))
+        assert "model file" not in str(caught.value)
+        engine.revive()
+        assert engine.render(Question(text="Hi")).prompt.tokens
 
 
 # --- a death in the middle of many --------------------------------------------------------------------------------------

@@ -14,19 +14,19 @@ def test_text_needs_no_child_and_a_pdf_gets_one(tmp_path):
     (tmp_path / "b.pdf").write_bytes(pdf("one", "two"))
     with DocumentReader() as reader:
         assert reader.read(tmp_path / "a.md").text == "# Notes\n"
-        assert reader._child is None
+        assert not reader._child.is_alive
         found = reader.read(tmp_path / "b.pdf")
         assert [(part.text, part.place) for part in found.parts] == [("one", "page 1"), ("two", "page 2")]
-        first = reader._child
+        first = reader._child._child
         with pytest.raises(UsageError, match=r"b\.pdf is a damaged PDF document"):
             reader.read_bytes(b"%PDF-1.7\n" + b"\0" * 100, "b.pdf")
-        assert reader._child is first
+        assert reader._child._child is first
     assert not first.is_alive
 
 
 @pytest.mark.parametrize(
     ("limits", "says"),
-    [({"seconds": 0.1}, "x.docx: reading the document takes too much time"), ({"memory": 1 << 20}, "takes too much memory")],
+    [({"seconds": 0.1}, "x.docx: reading it takes too much time"), ({"memory": 1 << 20}, "takes too much memory")],
 )
 def test_a_document_that_takes_too_much_ends_the_child_and_the_next_gets_a_new_one(limits, says):
     with DocumentReader(**limits) as reader:

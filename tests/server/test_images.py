@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from pictures import data_url, image_part
-from serving import LiveServer, serving, spec_of
+from serving import LiveServer, serving, spec_of, wait_for
 from tiny_vision import COLOURS, vision_model
+
+from llamacli.backend.child.decoder import MediaDecoder
+from llamacli.media.decoder import current_decoder
 
 TEXT = {"type": "text", "text": "What is it?"}
 
@@ -57,3 +64,34 @@ def test_other_images_are_refused(server: LiveServer, part: Any, code: str, word
     reply = chat(server, part, TEXT)
     assert (reply.status, reply.json()["error"]["code"]) == (400, code)
     assert words in reply.json()["error"]["message"]
+
+
+def test_a_picture_that_ends_its_decoder_holds_nobody_up_and_is_refused(server: LiveServer) -> None:
+    assert chat(server, image_part("red"), TEXT).status == 200
+    decoder = current_decoder()
+    assert isinstance(decoder, MediaDecoder)
+    child = decoder._child._child
+    assert child is not None
+    os.kill(child.pid, signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(chat, server, image_part("blue"), TEXT)
+        wait_for(decoder._child._working.locked)
+        assert server.get("/health").status == 200
+        text = {"type": "text", "text": "world " * 2000}
+        assert chat(server, text).status == 200
+        assert not asking.done()
+        os.kill(child.pid, signal.SIGSEGV)
+        os.kill(child.pid, signal.SIGCONT)
+        reply = asking.result()
+    assert (reply.status, reply.json()["error"]["code"]) == (400, "invalid_media")
+    assert reply.json()["error"]["message"].startswith("message 1: the image cannot be read: it ended the process")
+    assert chat(server, image_part("blue"), TEXT).json()["choices"][0]["message"]["content"].strip() == "blue"
+
+
+def test_words_with_escaped_letters_are_pictures_all_the_same(server: LiveServer) -> None:
+    body = json.dumps(
+        {"messages": [{"role": "user", "content": [image_part("green"), TEXT]}], "max_tokens": 3, "temperature": 0}
+    )
+    sent = body.replace("image_url", r"i\u006dage_url").encode()
+    reply = server.request("POST", "/v1/chat/completions", body=sent, headers={"content-type": "application/json"})
+    assert reply.json()["choices"][0]["message"]["content"].strip() == "green"

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
+from llamacli.backend.child.file_child import FileChild
 from llamacli.backend.child.params import ChildParams
 from llamacli.documents.document import Document
 from llamacli.documents.file import read_data
 from llamacli.documents.formats import is_plain
 from llamacli.documents.read import read_bytes
-from llamacli.errors import CapacityError, EngineDiedError, MemoryFullError, UsageError
+from llamacli.errors import UsageError
 from llamacli.gguf.text import printable
-
-if TYPE_CHECKING:
-    from llamacli.backend.child.process.child import Child
 
 MAX_SECONDS = 30.0
 MAX_MEMORY = 1 << 30
 _BYTES_PER_SECOND = 100_000
 """Documents of the slowest formats that are read in a second: a PDF of text, or the HTML of a book."""
-_SERVICE = "llamacli.backend.child.services.documents"
 
 
 class DocumentReader:
@@ -34,8 +30,7 @@ class DocumentReader:
 
     def __init__(self, params: ChildParams | None = None, *, seconds: float = MAX_SECONDS, memory: int = MAX_MEMORY) -> None:
         self._seconds, self._memory = seconds, memory
-        self._params = dataclasses.replace(params or ChildParams(), keep_alive=None)  # there is nothing to keep
-        self._child: Child | None = None
+        self._child = FileChild("llamacli.backend.child.services.documents", params, refusal=UsageError)
 
     def read(self, path: Path) -> Document:
         """Return the document in a file.
@@ -60,33 +55,14 @@ class DocumentReader:
             return read_bytes(data, name, media_type)
         from llamacli.backend.child.services.documents import READ, NamedBytes
 
-        try:
-            seconds = self._seconds + len(data) / _BYTES_PER_SECOND
-            asked = NamedBytes(data, printable(name), media_type, seconds, self._memory)
-            document: Document = self._started().call(READ, asked)
-        except (MemoryError, MemoryFullError) as error:
-            raise CapacityError(f"{name} takes too much memory to read") from error
-        except CapacityError as error:
-            if self._child is not None and self._child.is_alive:  # the document says so, not the end of the child
-                raise
-            raise CapacityError(f"{name}: {error.message}", hint="is it damaged, or made to do so?") from error
-        except EngineDiedError as error:
-            raise UsageError(f"{name} cannot be read: it ended the process that read it", hint="is it damaged?") from error
+        seconds = self._seconds + len(data) / _BYTES_PER_SECOND
+        asked = NamedBytes(data, printable(name), media_type, seconds, self._memory)
+        document: Document = self._child.call(READ, asked, name)
         return document
-
-    def _started(self) -> Child:
-        if self._child is None or not self._child.is_alive:
-            from llamacli.backend.child.process.start import start_child
-
-            self.close()
-            self._child = start_child(_SERVICE, [], self._params)
-        return self._child
 
     def close(self) -> None:
         """End the child."""
-        if self._child is not None:
-            self._child.close()
-            self._child = None
+        self._child.close()
 
     def __enter__(self) -> Self:
         return self

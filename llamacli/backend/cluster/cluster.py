@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -46,6 +47,7 @@ class Cluster:
         except ImportError:
             raise UsageError("a Dask cluster needs the package distributed", hint="pip install 'llamacli[dask]'") from None
         logging.getLogger("distributed").setLevel(logging.ERROR)
+        warnings.filterwarnings("ignore", "Sending large graph", UserWarning)  # rows with pictures are
         self._distributed = distributed
         self._cancelled = threading.Event()
         self._own: Any = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,10 @@ from llamacli.errors import LlamacliError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
-    """A model as every worker loads it: a file that it can read, or what it fetches once by its name."""
+    """A model as every worker loads it: a file that it can read, or what it fetches once by its name.
+
+    `finds_projector`: so is its projector, if it has one, unless `model` names it.
+    """
 
     reference: str
     model: ModelParams
@@ -28,6 +31,7 @@ class ModelSpec:
     child: ChildParams
     attention: Attention | None = None
     embeds: bool = False
+    finds_projector: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,17 @@ def _open(spec: ModelSpec) -> Any:
         return open_embedder(path, spec.model, spec.context, attention=spec.attention, child=spec.child)
     from llamacli.backend.local import open_backend
 
-    return open_backend(path, spec.model, spec.context, child=spec.child)
+    return open_backend(path, _with_projector(spec, path), spec.context, child=spec.child)
+
+
+def _with_projector(spec: ModelSpec, path: Path) -> ModelParams:
+    """The parameters of the model at `path`, with the projector that is found. Raises ModelError as `projectors.find`."""
+    if not spec.finds_projector or spec.model.mmproj is not None:
+        return spec.model
+    from llamacli.store.models import projectors
+
+    found = projectors.find(path, spec.reference, aliases={}, offline=False, on_progress=lambda progress: None)
+    return spec.model if found is None else replace(spec.model, mmproj=str(found))
 
 
 @dataclass(frozen=True, slots=True)

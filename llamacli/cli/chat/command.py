@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from llamacli.backend.child.decoder import decoding_in_child
 from llamacli.cli.chat.constraint import read_constraint
 from llamacli.cli.chat.documents import is_media, read_first, read_media, reader
 from llamacli.cli.chat.index import open_index
@@ -134,8 +135,8 @@ def chat(
     models = answers.models(app, reread)
     access = documents.access(offline=model.offline, child=resident.child(model))
     documents.check(is_recursive_given=reread.given("recursive"))
-    attachments = read_first(app.console, documents, access)
     with (
+        decoding_in_child(model.child()),
         closing_servers(tool_setup.servers),
         open_index(app, index, model, remote, keep_alive=resident.keep_alive) as index_setup,
         open_sessions(sessions) as session_setup,
@@ -150,7 +151,7 @@ def chat(
             index=index_setup,
             system=conversation.system_prompt,
             profile=common.profile,
-            attachments=attachments,
+            attachments=read_first(app.console, documents, access),
             prompt=prompt if filled is None else filled.first_message(prompt),
             wrap=filled.prompt if filled is not None and filled.template.uses_input else None,
             opening=() if filled is None else filled.messages,

@@ -141,6 +141,7 @@ def run(
     With --url a server answers. What it cannot do is said before the answer, and is an error with --strict. Constraints are
     checked here, whoever generated the answer; an answer that the server breaks off stays, and the exit status is then 7.
     """
+    from llamacli.backend.child.decoder import decoding_in_child
     from llamacli.cli.framework.inputs.prompt import read_documents, show_texts
     from llamacli.cli.run import checks
     from llamacli.cli.run.session import answer_prompt, answer_rows, show_prompt
@@ -190,9 +191,11 @@ def run(
     )
     if source.show_text:
         show_texts(app.console, read_documents(app.console, prompt, source.file, asked.access))
-    elif rows.input is not None:
-        answer_rows(app, prompt, asked, setup, rows)
-    elif source.dry_run:
-        show_prompt(app, prompt, asked, setup, log, json=output.json)
-    else:
-        answer_prompt(app, prompt, asked, setup, output, state, log)
+        return
+    with decoding_in_child(model.child()):
+        if rows.input is not None:
+            answer_rows(app, prompt, asked, setup, rows)
+        elif source.dry_run:
+            show_prompt(app, prompt, asked, setup, log, json=output.json)
+        else:
+            answer_prompt(app, prompt, asked, setup, output, state, log)

@@ -6,6 +6,7 @@ import importlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from llamacli.cli.run.constraint import read_constraint
 from llamacli.cli.run.log import FinishedRun, open_journal
 from llamacli.cli.run.log_options import LogOptions
 from llamacli.cli.run.media import attach, read_with_media, with_projector
-from llamacli.cli.run.options import Asked, OutputOptions, StateOptions
+from llamacli.cli.run.options import Asked, MediaOptions, OutputOptions, StateOptions
 from llamacli.cli.run.passages import find_passages, note_places, with_passages
 from llamacli.cli.run.prompt import read_base, read_row_template
 from llamacli.engine.params import ModelParams
@@ -124,7 +125,7 @@ def answer_rows(app: AppContext, prompt: str | None, asked: Asked, setup: ModelS
 
     if not check_files(app, rows, template):
         return
-    with _row_engine(app, setup, rows) as engine:
+    with _row_engine(app, setup, rows, asked.media) as engine:
         from llamacli.cli.framework.inputs.attachments import read_named
         from llamacli.openai.batch_request import RowDefaults
 
@@ -178,7 +179,7 @@ def _tools(app: AppContext, asked: Asked) -> Iterator[RunnableTools | None]:
 
 
 @contextmanager
-def _row_engine(app: AppContext, setup: ModelSetup, rows: RowOptions) -> Iterator[RowBackend]:
+def _row_engine(app: AppContext, setup: ModelSetup, rows: RowOptions, media: MediaOptions) -> Iterator[RowBackend]:
     """What answers rows: the engine, or the workers of a cluster; signals cancel what it does."""
     if rows.dask is None:
         with open_backend(app, setup, _importer(app)) as engine:
@@ -186,8 +187,9 @@ def _row_engine(app: AppContext, setup: ModelSetup, rows: RowOptions) -> Iterato
         return
     from llamacli.cli.framework.backends.cluster import open_cluster
 
-    model = setup.model.model
-    with app.interrupts.guard() as guard, open_cluster(rows.dask, model, setup.params, setup.context, setup.child) as cluster:
+    params = replace(setup.params, image_max_tokens=media.image_max_tokens)
+    opening = open_cluster(rows.dask, setup.model.model, params, setup.context, setup.child, finds_projector=media.mmproj_auto)
+    with app.interrupts.guard() as guard, opening as cluster:
         guard.cancel = cluster.cancel
         yield cluster
 

@@ -66,13 +66,15 @@ def make_state(app: AppContext, setup: Setup, line: Reread) -> ServerState:
     """
     specs = model_specs(app, setup, line)
     clients = Clients(read_all_keys(setup.access), setup.access.rate_limit)
-    opener = partial(local.open_backend, child=setup.prompt_cache.child(setup.model.child()))
+    child = setup.model.child()
+    opener = partial(local.open_backend, child=setup.prompt_cache.child(child))
     return ServerState(
         pool=ModelPool(specs, opener, local.fits_memory, pool_params(setup.load)),
         clients=clients,
         origin=origin_rules(setup, has_keys=clients.has_keys),
         metrics=Metrics(),
         batches=open_batches(app),
+        decoder=child,
         log=make_log(app, setup.log),
         keeps_prompts=setup.log.log_prompts,
         drain=setup.load.drain,

@@ -105,8 +105,10 @@ def write_tokens(
         with app.interrupts.guard() as guard, app.progress(delay=vocabulary.PROGRESS_DELAY_SECONDS) as bar:
             guard.cancel = loaded.cancel
             if source.chat:
+                from llamacli.backend.child.decoder import decoding_in_child
                 from llamacli.cli.tokenize.conversations import ConversationTokenizer, conversations_of
 
+                stack.enter_context(decoding_in_child(model.child()))
                 are_messages, replace = found.are_files or output.jsonl, source.errors == "replace"
                 conversations = conversations_of(documents, chat.system_prompt, are_messages=are_messages, replace=replace)
                 chats = stack.enter_context(ConversationTokenizer(app, model, None if remote.url else projector, loaded))

@@ -5,18 +5,19 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from llamacli.engine.media.media import Media, new_image, new_sound
 from llamacli.errors import MediaError, UsageError
 from llamacli.gguf.analysis.projector import SOUND_RATE
+from llamacli.media.decoder import current_decoder
 from llamacli.media.kind import HEAD_BYTES, READABLE, MediaKind, describe_unreadable, kind_of
-from llamacli.media.picture import decode_picture
-from llamacli.media.sound import decode_sound
 
 MOST_FILE_BYTES = 1 << 28
 """Bytes of a file that is decoded, at most."""
+
+_BASE64_BLOCK = 1 << 18
 
 _DATA_URL = re.compile(r"data:[\w.+-]*/?[\w.+-]*(?:;[\w.+-]+=[\w.+-]*)*;base64,", re.IGNORECASE)
 _FORMATS = ("wav", "mp3", "flac", "ogg")
@@ -28,7 +29,7 @@ def read_media(data: bytes, name: str, kind: MediaKind | None = None, *, rate: i
     `name` begins the error messages. A sound is converted to `rate` samples a second.
 
     Raises:
-        MediaError: if it is not a picture or sound, or is damaged or too large.
+        MediaError: if it is not a picture or sound, or is damaged, too large or made to do harm.
         UsageError: if the package that decodes it is not installed.
     """
     if len(data) > MOST_FILE_BYTES:
@@ -36,10 +37,10 @@ def read_media(data: bytes, name: str, kind: MediaKind | None = None, *, rate: i
     head = data[:HEAD_BYTES]
     found = kind or kind_of(head)
     if found == "image":
-        picture = decode_picture(data, name)
+        picture = current_decoder().picture(data, name)
         return new_image(picture.width, picture.height, picture.pixels)
     if found == "audio":
-        sound = decode_sound(data, rate, name)
+        sound = current_decoder().sound(data, rate, name)
         return new_sound(sound.rate, sound.samples)
     what = describe_unreadable(head) or "neither a picture nor a sound"
     raise MediaError(f"{name} is {what}", hint=f"{READABLE['image']} are read, and {READABLE['audio']}")
@@ -80,6 +81,15 @@ def decode_base64(text: str, subject: str) -> bytes:
     if len(text) > MOST_FILE_BYTES // 3 * 4:
         raise MediaError(f"{subject} is larger than {MOST_FILE_BYTES >> 20} MiB")
     try:
-        return base64.b64decode("".join(text.split()), validate=True)
+        return b"".join(_decoded_blocks("".join(text.split())))
     except (binascii.Error, ValueError) as error:
         raise UsageError(f"{subject} is not base64") from error
+
+
+def _decoded_blocks(text: str) -> Iterator[bytes]:
+    """Yield what base64 text stands for, in blocks between which other threads run. Raises ValueError if it is not base64."""
+    for start in range(0, len(text), _BASE64_BLOCK):
+        block = text[start : start + _BASE64_BLOCK]
+        if block.endswith("=") and start + _BASE64_BLOCK < len(text):
+            raise ValueError("text follows the padding")
+        yield base64.b64decode(block, validate=True)

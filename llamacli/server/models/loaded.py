@@ -52,6 +52,7 @@ class LoadedModel:
         self._answers = LoopEngine(backend)
         self._rendering = asyncio.Lock()  # one at a time: the others wait here, not on threads of the child
         self._prompts = ThreadPoolExecutor(1, thread_name_prefix="prompt")
+        self._media = ThreadPoolExecutor(1, thread_name_prefix="media")
         self._vectors = ThreadPoolExecutor(_VECTORS_AT_ONCE, thread_name_prefix="vectors")
 
     @property
@@ -59,10 +60,13 @@ class LoadedModel:
         """The name by which the model is served."""
         return self.spec.name
 
-    async def prompt_work(self, work: Callable[[], T]) -> T:
-        """Return what short work on prompts returns, which runs on a thread: reading of requests, tokenization."""
+    async def prompt_work(self, work: Callable[[], T], *, decodes: bool = False) -> T:
+        """Return what short work on prompts returns, which runs on a thread: reading of requests, tokenization.
+
+        `decodes`: pictures or sounds are decoded, which may take seconds. Texts do not wait for that.
+        """
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._prompts, work)
+            return await asyncio.get_running_loop().run_in_executor(self._media if decodes else self._prompts, work)
         except RuntimeError as error:
             if not self._is_closed:
                 raise
@@ -171,5 +175,5 @@ class LoadedModel:
         """Free the model: what still runs ends with ClosedError. Waits for the threads."""
         self._is_closed = True
         self.backend.close()
-        for threads in (self._prompts, self._vectors):
+        for threads in (self._prompts, self._media, self._vectors):
             threads.shutdown(wait=True, cancel_futures=True)

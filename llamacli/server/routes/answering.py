@@ -26,8 +26,9 @@ _COMPILED = frozenset(
     {"functions", "grammar", "json_schema", "output_config", "output_format", "response_format", "text", "tools"}
 )
 """Fields whose values become grammars and templates of tools: that can take a while."""
-_MEDIA = (b"image", b"input_audio")
-"""What the body of a request with pictures or sounds contains."""
+_LARGE_BYTES = 1 << 18
+_MEDIA = (b'"image', b'"input_image', b'"input_audio', rb"\u004", rb"\u005", rb"\u006", rb"\u007")
+"""What the body of a request with pictures or sounds contains, also if it hides these words as escaped letters."""
 
 
 class Answering:
@@ -106,8 +107,9 @@ async def read_request(exchange: Exchange, model: LoadedModel, document: Any, re
 
     Meanwhile schemas become grammars, and pictures are decoded.
     """
+    if len(exchange.body) > _LARGE_BYTES or any(mark in exchange.body for mark in _MEDIA):
+        return await model.prompt_work(read, decodes=True)
     is_quick = len(exchange.body) <= _QUICK_BYTES and isinstance(document, dict) and _COMPILED.isdisjoint(document)
-    is_quick = is_quick and not any(mark in exchange.body for mark in _MEDIA)
     return read() if is_quick else await model.prompt_work(read)
 
 

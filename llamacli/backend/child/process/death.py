@@ -11,8 +11,8 @@ from typing import IO, Final
 
 from llamacli.backend.child.process.vitals import Vitals
 from llamacli.backend.child.work.limits import (
-    EXIT_DOCUMENT_MEMORY,
-    EXIT_DOCUMENT_SECONDS,
+    EXIT_FILE_MEMORY,
+    EXIT_FILE_SECONDS,
     EXIT_MEMORY,
     EXIT_SECONDS,
     EXIT_TEXT_MEMORY,
@@ -21,7 +21,7 @@ from llamacli.backend.child.work.limits import (
 from llamacli.engine.runtime.bounds import EXTRA_BYTES, SECONDS
 from llamacli.errors import CapacityError, EngineDiedError, LlamacliError, MemoryFullError, TemplateError, UsageError
 
-_LAST_WORDS: Final = 1 << 14
+_LAST_WORDS: Final = 1 << 18
 _PATTERNS: Final = (
     re.compile(r"GGML_ASSERT\(.*\)(?= failed)"),
     re.compile(r"GGML_ABORT\(.*\)"),
@@ -30,6 +30,24 @@ _PATTERNS: Final = (
     re.compile(r"(?<=: )(?:fatal error|error: ).+"),
 )
 """What native code writes before it ends the process, the most telling first."""
+
+_STACKS: Final = "Fatal Python error: "
+"""Begins what Python writes when a signal ends the process: the functions that its threads are in."""
+
+_AT_WORK: Final = (
+    (
+        re.compile(r'/engine/chat/template\.py", line \d+ in (?:render|__init__)$', re.MULTILINE),
+        "rendered the chat template",
+        "use another template: this one asks for what ends the native library",
+    ),
+    (re.compile(r'/engine/runtime/vocabulary\.py", line \d+ in _tokenize$', re.MULTILINE), "tokenized the text", None),
+    (
+        re.compile(r'/engine/media/encoder\.py", line \d+ in \w+$', re.MULTILINE),
+        "used the projector",
+        "the projector is probably damaged: llamacli info --check says more about it",
+    ),
+)
+"""What such a function says that the child did, and the hint for it; None: the model's."""
 
 _OF_NODES: Final = ("Remote RPC server crashed", "Failed to connect to", "RPC handshake failed")
 """What llama.cpp's RPC backend writes before it ends the process (`ggml-rpc.cpp`)."""
@@ -43,8 +61,8 @@ _EXCEEDED: Final[dict[int, tuple[type[LlamacliError], str]]] = {
     EXIT_MEMORY: (TemplateError, f"the chat template takes {_MEMORY}"),
     EXIT_TEXT_SECONDS: (UsageError, "tokenizing the text takes too much time"),
     EXIT_TEXT_MEMORY: (UsageError, "tokenizing the text takes too much memory"),
-    EXIT_DOCUMENT_SECONDS: (CapacityError, "reading the document takes too much time"),
-    EXIT_DOCUMENT_MEMORY: (CapacityError, "reading the document takes too much memory"),
+    EXIT_FILE_SECONDS: (CapacityError, "reading it takes too much time"),
+    EXIT_FILE_MEMORY: (CapacityError, "reading it takes too much memory"),
 }
 """What a child was doing that ended itself, by its exit status."""
 
@@ -72,10 +90,19 @@ def died(status: int, stderr: IO[bytes], vitals: Vitals, model: Path | None, nod
     if limit := exceeded(status):
         return EngineDiedError(f"the engine ended itself: {limit.message}", words=words)
     if status < 0:
-        name = _signal_name(-status)
+        work, hint = _work_in(words, hint)
         where = f" in ggml{reason}" if reason else ""
-        return EngineDiedError(f"the engine died ({name}{where})", words=words, hint=hint)
+        return EngineDiedError(f"the engine died ({_signal_name(-status)}{where}){work}", words=words, hint=hint)
     return EngineDiedError(f"the engine ended unexpectedly (status {status}{reason})", words=words, hint=hint)
+
+
+def _work_in(words: str, hint: str | None) -> tuple[str, str | None]:
+    """Return what the child did when a signal ended it, as the end of a sentence, and the hint for that instead of `hint`."""
+    stacks = words.rpartition(_STACKS)[2] if _STACKS in words else ""
+    for pattern, work, own in _AT_WORK:
+        if pattern.search(stacks):
+            return f" while it {work}", own or hint
+    return "", hint
 
 
 def _lost_node(nodes: Sequence[str], words: str) -> EngineDiedError:

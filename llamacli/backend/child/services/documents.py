@@ -8,7 +8,7 @@ import msgspec
 
 from llamacli.backend.child.wire.method import Method
 from llamacli.backend.child.work.connection import Handler
-from llamacli.backend.child.work.limits import EXIT_DOCUMENT_MEMORY, EXIT_DOCUMENT_SECONDS, limited
+from llamacli.backend.child.work.limits import EXIT_FILE_MEMORY, EXIT_FILE_SECONDS, limited
 from llamacli.backend.child.work.task import Task
 from llamacli.documents.document import Document
 from llamacli.documents.read import read_bytes
@@ -33,6 +33,6 @@ def service() -> dict[Method, Handler]:
 
 
 def _read(asked: NamedBytes, _task: Task) -> Document:
-    exits = (EXIT_DOCUMENT_SECONDS, EXIT_DOCUMENT_MEMORY)
+    exits = (EXIT_FILE_SECONDS, EXIT_FILE_MEMORY)
     with limited(seconds=asked.seconds, extra_bytes=asked.memory, exits=exits):
         return read_bytes(asked.data, asked.name, asked.media_type)

@@ -30,8 +30,8 @@ EXIT_SECONDS, EXIT_MEMORY, EXIT_ORPHAN = 91, 92, 93
 EXIT_TEXT_SECONDS, EXIT_TEXT_MEMORY = 94, 95
 """The same, where a text was tokenized and not a template rendered."""
 
-EXIT_DOCUMENT_SECONDS, EXIT_DOCUMENT_MEMORY = 96, 97
-"""The same, where a document was read."""
+EXIT_FILE_SECONDS, EXIT_FILE_MEMORY = 96, 97
+"""The same, where a document, a picture or a sound was read."""
 
 _TEXT_BYTES_PER_SECOND = 32 << 10
 """A tokenizer may be so slow: the slowest need a second for some times as much."""

@@ -5,6 +5,7 @@ A module of `services` has a function `service()` that returns its handlers by m
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import importlib
 import os
@@ -41,6 +42,7 @@ _STACK_BYTES: Final = 64 << 20
 """Address space for the stack of a thread: some of the native code recurses."""
 
 _MOST_CALLS: Final = 256
+_STDERR: Final = 2
 _ALIVE_SECONDS: Final = 0.5
 _LEAVING_SECONDS: Final = 10.0
 
@@ -53,6 +55,7 @@ def main(descriptor: int, services: Sequence[str], *, parent: int, is_forked: bo
     wait_for_parent = end_with(parent)
     clear_environment()
     os.environ["GGML_NO_BACKTRACE"] = "1"  # it would start a debugger
+    faulthandler.enable(_STDERR)  # the parent reads what was done when a signal ended this process (`process.death`)
     apply_limits()
     bounds.install(bound_native_work)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -19,15 +19,25 @@ if TYPE_CHECKING:
 
 
 def open_cluster(
-    address: str, reference: str | None, model: ModelParams, context: ContextParams, child: ChildParams
+    address: str,
+    reference: str | None,
+    model: ModelParams,
+    context: ContextParams,
+    child: ChildParams,
+    *,
+    finds_projector: bool = False,
 ) -> ClusterEngine:
-    """Return the engines of a cluster. Raises UsageError, RemoteError, and what loading the model on a worker raises."""
+    """Return the engines of a cluster. `finds_projector`: workers look for a projector of the model.
+
+    Raises UsageError, RemoteError, and what loading the model on a worker raises.
+    """
     from llamacli.backend.cluster.cluster import Cluster
     from llamacli.backend.cluster.engine import ClusterEngine
 
     cluster = Cluster(address)
     try:
-        return ClusterEngine(cluster, _spec(address, reference or "demo", model, context, child))
+        spec = replace(_spec(address, reference or "demo", model, context, child), finds_projector=finds_projector)
+        return ClusterEngine(cluster, spec)
     except BaseException:
         cluster.close()
         raise
@@ -62,6 +72,8 @@ def _spec(address: str, reference: str, model: ModelParams, context: ContextPara
     name = remote_name(reference) or reference
     if is_path(name) or Path(name).is_file():
         name = str(Path(name).expanduser().resolve())
+    if model.mmproj is not None:
+        model = replace(model, mmproj=str(Path(model.mmproj).resolve()))
     if context.threads is None:
         context = replace(context, threads=threads_for(address))
     return ModelSpec(reference=name, model=model, context=context, child=replace(child, keep_alive=None))
