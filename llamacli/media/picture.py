@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import threading
 import warnings
@@ -41,6 +42,14 @@ def require_pillow() -> None:
         import PIL  # noqa: F401
     except ImportError:
         raise UsageError("reading pictures needs Pillow", hint="pip install 'llamacli[images]'") from None
+
+
+def preload_pillow() -> None:
+    """Import Pillow, if it is installed, so that the first picture need not wait for it."""
+    with contextlib.suppress(ImportError):
+        from PIL import Image
+
+        Image.preinit()
 
 
 def decode_picture(data: bytes, name: str = "the picture") -> Picture:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import random
 import signal
 import sys
 import threading
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from picture_mutants import bombs, mutant
 from pictures import picture, wav
 from PIL import Image
 from serving import wait_for
@@ -21,6 +23,7 @@ from llamacli.backend.child.decoder import MediaDecoder, decoding_in_child
 from llamacli.engine.media.read import read_media
 from llamacli.errors import LlamacliError, MediaError
 from llamacli.media.decoder import current_decoder
+from llamacli.media.kind import HEAD_BYTES, kind_of
 from llamacli.media.picture import Picture, decode_picture
 from llamacli.media.sound import decode_sound
 
@@ -144,3 +147,34 @@ def test_what_is_read_in_the_block_is_decoded_in_a_child() -> None:
         assert (read_media(picture(), "x.png").width, pid_of(decoder) is not None) == (8, True)
     assert current_decoder() is outside
     assert pid_of(decoder) is None
+
+
+def decoded(decoder: MediaDecoder, data: bytes) -> str:
+    """How a file ended: as "picture" or "sound", or with the message of its refusal."""
+    kind = kind_of(data[:HEAD_BYTES])
+    try:
+        if kind == "audio":
+            assert len(decoder.sound(data, 16_000, "x").samples) % 4 == 0
+            return "sound"
+        found = decoder.picture(data, "x")
+    except MediaError as error:
+        return str(error)
+    assert len(found.pixels) == 3 * found.width * found.height > 0
+    return "picture"
+
+
+@pytest.mark.parametrize("name", list(bombs()))
+def test_files_that_ask_for_much_are_refused_or_harmless(decoder: MediaDecoder, name: str) -> None:
+    said = decoded(decoder, bombs()[name])
+    assert said == "picture" if name in ("many frames", "unpacked text") else said.startswith("x ")
+
+
+def test_no_hostile_file_is_more_than_one_line(decoder: MediaDecoder, pytestconfig: pytest.Config) -> None:
+    """Mutants of every format. `--fuzz-cases 1000000` tries 100,000; the time includes those that end the child."""
+    said = {}
+    for number in range(pytestconfig.getoption("--fuzz-cases") // 10):
+        said[number] = decoded(decoder, mutant(random.Random(f"picture {number}")))
+    assert {number: text for number, text in said.items() if not text.isprintable() or len(text) > 200} == {}
+    ends = [text for text in said.values() if text not in ("picture", "sound")]
+    assert 0.3 * len(said) < len(ends) < 0.9 * len(said)
+    assert [text for text in ends if "it ended the process" in text] == []

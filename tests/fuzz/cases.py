@@ -11,8 +11,10 @@ from pathlib import Path
 
 import commands
 import models
+import projector_mutants
 import texts
 import tiny
+import tiny_vision
 from forked import Outcome, Say, run_forked
 from mutants import alter_bytes
 
@@ -100,6 +102,43 @@ def use_model(path: Path, say: Say) -> None:
             turn = engine.text_turn("Hello world")
         say(stage="generate")
         params = GenerationParams(max_tokens=6, sampling=SamplingParams(temperature=0, ignore_eos=True))
+        assert any(isinstance(event, Answer) for event in engine.answer(turn, params))
+
+
+# --- projectors ------------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def seeing_model(kind: tiny_vision.Kind) -> Path:
+    """The language model that projectors of a kind belong to."""
+    return tiny_vision.vision_model(Path(own_folder().name), kind).model
+
+
+def projector(chance: random.Random, folder: Path) -> Case:
+    kind, data, done = projector_mutants.mutant(chance)
+    path = folder / "mmproj-mutant.gguf"
+    path.write_bytes(data)
+    return data, f"{kind}: {done}", forked(functools.partial(use_projector, seeing_model(kind)), path)
+
+
+def use_projector(model: Path, path: Path, say: Say) -> None:
+    """Check a projector as `info --check` and every load do, load it, and have it encode what it takes."""
+    from llamacli.engine.chat.message import Message
+    from llamacli.engine.engine import Engine
+    from llamacli.engine.events import Answer
+    from llamacli.engine.media.compatibility import check_projector
+    from llamacli.engine.media.media import new_image, new_sound
+    from llamacli.engine.params import ContextParams, GenerationParams, ModelParams, SamplingParams
+    from llamacli.gguf.model import read_file_header
+
+    say(stage="check")
+    found = check_projector(path, read_file_header(model))
+    say(stage="load")
+    with Engine(model, ModelParams(mmproj=str(path)), ContextParams(n_ctx=2048, threads=1)) as engine:
+        say(stage="encode")
+        media = new_image(40, 40, bytes(range(48)) * 100) if found.image else new_sound(16_000, bytes(64_000))
+        turn = engine.chat_turn([Message("user", (media, "What is it?"))])
+        params = GenerationParams(max_tokens=2, sampling=SamplingParams(temperature=0))
         assert any(isinstance(event, Answer) for event in engine.answer(turn, params))
 
 
@@ -250,6 +289,7 @@ def use_state(path: Path, say: Say) -> None:
 
 KINDS: dict[str, Callable[[random.Random, Path], Case]] = {
     "model": model, "command": command, "grammar": grammar, "schema": schema, "regex": regex, "state": state,
+    "projector": projector,
 }  # fmt: skip
 
 

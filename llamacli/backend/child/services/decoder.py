@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable
 from typing import IO, Final, TypeVar
@@ -13,7 +12,7 @@ from llamacli.backend.child.wire.method import Method
 from llamacli.backend.child.work.connection import Handler
 from llamacli.backend.child.work.limits import EXIT_FILE_MEMORY, EXIT_FILE_SECONDS, limited
 from llamacli.backend.child.work.task import Task
-from llamacli.media.picture import decode_picture
+from llamacli.media.picture import decode_picture, preload_pillow
 from llamacli.media.sound import decode_sound
 
 T = TypeVar("T")
@@ -39,10 +38,7 @@ SOUND: Final = Method("decode_sound", Encoded)
 
 def service() -> dict[Method, Handler]:
     """Return the handlers, with Pillow imported; what decodes sounds is imported with the first, and starts threads."""
-    with contextlib.suppress(ImportError):
-        from PIL import Image
-
-        Image.preinit()
+    preload_pillow()
     return {PICTURE: _picture, SOUND: _sound}
 
 
