@@ -166,7 +166,8 @@ def decoded(decoder: MediaDecoder, data: bytes) -> str:
 @pytest.mark.parametrize("name", list(bombs()))
 def test_files_that_ask_for_much_are_refused_or_harmless(decoder: MediaDecoder, name: str) -> None:
     said = decoded(decoder, bombs()[name])
-    assert said == "picture" if name in ("many frames", "unpacked text") else said.startswith("x ")
+    harmless = {"many frames": "picture", "unpacked text": "picture", "sound without end": "sound"}
+    assert said == harmless[name] if name in harmless else said.startswith("x ")
 
 
 def test_no_hostile_file_is_more_than_one_line(decoder: MediaDecoder, pytestconfig: pytest.Config) -> None:

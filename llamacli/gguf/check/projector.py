@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from llamacli.gguf.analysis.projector import ENCODERS, projector_type
 from llamacli.gguf.check.finding import Finding, key_finding, shown_value
+from llamacli.gguf.check.projector_tensors import REQUIRED_TENSORS
 from llamacli.gguf.header import Header
 from llamacli.gguf.layout import ValueType
 
@@ -51,6 +52,11 @@ _TYPES = {
 """Types of keys that a file may leave out."""
 
 _COLOURS = 3
+_MOST_LAYERS = 512
+_MOST_FINDINGS = 5
+_OTHER_LAYERS = ("gemma3nv", "qwen3tts_spkenc", "pockettts_gen")
+_OF_BOTH = {("qwen2.5o", "vision"): "qwen2.5vl_merger", ("qwen2.5o", "audio"): "qwen2a"}
+"""What a type that has both encoders is to llama.cpp."""
 
 
 def projector_findings(header: Header) -> Iterator[Finding]:
@@ -64,12 +70,31 @@ def projector_findings(header: Header) -> Iterator[Finding]:
             yield key_finding(header, key, "missing, expected the type of the projector")
         elif name not in PROJECTOR_TYPES:
             yield key_finding(header, key, f"is {shown_value(header, key)}, a projector that llama.cpp does not know")
+        else:
+            yield from _tensor_findings(header, kind, _OF_BOTH.get((name, kind), name))
         yield from _size_findings(header, kind)
         yield from _number_findings(header, kind)
     yield from _type_findings(header)
     yield from _bias_findings(header)
     if not header.tensors:
         yield Finding("error", "file", "it has no tensors")
+
+
+def _tensor_findings(header: Header, kind: str, name: str) -> Iterator[Finding]:
+    """Yield the tensors without which llama.cpp does not load the encoder of a projector of this type."""
+    present = {tensor.name for tensor in header.tensors}
+    required = list(REQUIRED_TENSORS.get(name, ()))
+    layers = header.integer(f"clip.{kind}.block_count") or 0
+    for layer in range(min(layers, _MOST_LAYERS) if name not in _OTHER_LAYERS else 0):
+        block = f"{kind[0]}.blk.{layer}."
+        required.append(f"{block}attn_out.weight")
+        if f"{block}ffn_gate_exps.weight" not in present:
+            required += [f"{block}ffn_up.weight", f"{block}ffn_down.weight"]
+    missing = [tensor for tensor in required if tensor not in present]
+    for tensor in missing[:_MOST_FINDINGS]:
+        yield Finding("error", f"tensor {tensor}", "missing")
+    if len(missing) > _MOST_FINDINGS:
+        yield Finding("error", "file", f"{len(missing) - _MOST_FINDINGS} more tensors are missing")
 
 
 def _type_findings(header: Header) -> Iterator[Finding]:
