@@ -145,6 +145,7 @@ class Engine(Vectors):
         closes_gap: bool = False,
         make_room: Callable[[int], Room | None] | None = None,
         cancel: Canceller | None = None,
+        on_wait: Callable[[], None] = lambda: None,
     ) -> Generator[AnswerEvent, None, None]:
         """Return the events of the answer to a turn: `Prefill`, `Piece`, and at the end one `Answer` for each of `samples`.
 
@@ -154,6 +155,7 @@ class Engine(Vectors):
         like the others. `closes_gap` moves up what the cache holds behind a gap (see `Request`). `make_room` is called with
         the number of tokens of the answer when the context is full; it returns how to go on, None ends the answer. Several
         samples share the evaluation of the prompt, numbered from 0, and run side by side if the context has as many sequences.
+        `on_wait` is called when all events so far were taken, before the next ones are computed or waited for.
 
         Raises:
             ContextFullError, MemoryFullError: if the prompt, or the context that it needs, does not fit.
@@ -166,12 +168,12 @@ class Engine(Vectors):
         params = params or GenerationParams()
         if make_room is None:
             request = request_of(turn, params, processor=processor, started=started, closes_gap=closes_gap)
-            events = self._stream(request, samples, cancel)
+            events = self._stream(request, samples, cancel, on_wait)
         else:
 
             def start(turn: Turn, params: GenerationParams, started: tuple[int, ...], closes_gap: bool) -> Stream:
                 request = request_of(turn, params, processor=processor, started=started, closes_gap=closes_gap)
-                return self._stream(request, 1, cancel)
+                return self._stream(request, 1, cancel, on_wait)
 
             events = stream_with_room(start, turn, params, tuple(started), closes_gap=closes_gap, make_room=make_room)
         keeps = params.logprobs is not None
@@ -187,6 +189,7 @@ class Engine(Vectors):
         *,
         parallel: int | Literal["auto"] | None = None,
         cancel: Canceller | None = None,
+        on_wait: Callable[[], None] = lambda: None,
     ) -> Generator[AnswerEvent, None, None]:
         """Yield the events of many answers side by side, each with its job's number; the last of each is `Answer` or `Failed`.
 
@@ -194,7 +197,7 @@ class Engine(Vectors):
         is the number of sequences, each independent of the others to the bit where that can be had; "auto" finds the number
         that is fastest. None uses the sequences that the engine was made with. For one caller at a time unless it is None.
 
-        Raises: as `answer`, for what concerns all jobs.
+        `on_wait`, and what is raised: as `answer`, for what concerns all jobs.
         """
         window = JobWindow(jobs, lambda job: self.context_for(len(job.turn.prompt.tokens), job.params.max_tokens))
 
@@ -214,7 +217,7 @@ class Engine(Vectors):
                 if parallel == "auto":
                     shared.scheduler.tuner = Tuner(shared.scheduler, shared.scheduler.limit).step
             requests = window.requests(_request_of)
-            with closing(read_answers(shared.stream(requests, cancel), builder_of)) as events:
+            with closing(read_answers(shared.stream(requests, cancel, on_wait), builder_of)) as events:
                 for event in events:
                     if isinstance(event, Answer):
                         window.done(event.index)
@@ -222,13 +225,13 @@ class Engine(Vectors):
                         window.done(event.sequence)
                     yield event
 
-    def _stream(self, request: Request, samples: int, cancel: Canceller | None) -> Stream:
+    def _stream(self, request: Request, samples: int, cancel: Canceller | None, on_wait: Callable[[], None]) -> Stream:
         shared = self._ready_for(len(request.prompt), request.params.max_tokens)
         if shared.is_cancelled:  # while the context was made
             return _cancelled(request)
         if samples > 1:
-            return stream_samples(shared, request, samples, cancel)
-        return shared.stream(iter(((0, request),)), cancel)
+            return stream_samples(shared, request, samples, cancel, on_wait)
+        return shared.stream(iter(((0, request),)), cancel, on_wait)
 
     def _ready_for(self, prompt: int, max_tokens: int | None) -> SharedScheduler:
         self._require_generation()

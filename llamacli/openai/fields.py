@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import difflib
-import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from llamacli.errors import UsageError
 
 _LARGEST = 1 << 63
+
+_encoder = msgspec.json.Encoder()
 
 
 class Fields:
@@ -146,6 +149,6 @@ class Fields:
 def check_characters(document: Any, within: str | None) -> None:
     """Refuse half of a surrogate pair, which JSON can spell and no text contains. Raises UsageError."""
     try:
-        json.dumps(document, ensure_ascii=False).encode()
+        _encoder.encode(document)
     except UnicodeEncodeError:
         raise UsageError("a string contains half of a surrogate pair, which is not a character", parameter=within) from None

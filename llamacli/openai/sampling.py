@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ def read_generation(
         changed["ignore_eos"] = fields.flag("ignore_eos")
     for name in fields.given(_TEXT_LISTS):
         changed[name] = fields.texts(name)
-    sampling = dataclasses.replace(base, **changed) if changed else base
+    sampling = _changed(base, tuple(changed.items())) if changed else base
     stop = fields.texts("stop")
     if len(stop) > MOST_STOPS:
         raise fields.fault("stop", f"may hold at most {MOST_STOPS} texts")
@@ -74,6 +75,12 @@ def read_generation(
         cache_prompt=fields.flag("cache_prompt", default=True),
     )
     return Generation(params=params, biases=_biases(fields))
+
+
+@functools.lru_cache(maxsize=64)
+def _changed(base: SamplingParams, changes: tuple[tuple[str, Any], ...]) -> SamplingParams:
+    """The parameters with changes; most clients send the same ones each time. Raises UsageError."""
+    return dataclasses.replace(base, **dict(changes))
 
 
 def _limit(fields: Fields, names: Sequence[str], default: int | None) -> int | None:

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from llamacli.engine.chat.question import Question
+from llamacli.engine.constraint.answer_constraint import AnswerConstraint
 from llamacli.engine.params import SamplingParams
 from llamacli.errors import UsageError
 from llamacli.openai.chat_request import CompletionRequest, read_common, read_constraint, read_stream
@@ -27,7 +28,7 @@ def read_completion(document: Any, base: SamplingParams) -> CompletionRequest:
     fields = Fields(document)
     constraint, suffix = read_constraint(fields), fields.text("suffix")
     prompts = _prompts(fields)
-    questions = tuple(dataclasses.replace(_question(fields, prompt, suffix), constraint=constraint) for prompt in prompts)
+    questions = tuple(_question(fields, prompt, suffix, constraint) for prompt in prompts)
     choices = fields.integer("n", low=1, high=MOST_CHOICES) or 1
     samples = fields.integer("best_of", low=1, high=MOST_CHOICES) or choices
     if samples < choices:
@@ -61,8 +62,8 @@ def read_native(document: Any, base: SamplingParams) -> CompletionRequest:
     given = fields.value("prompt")
     if given is None:
         raise fields.fault("prompt", "is missing")
-    question = _question(fields, read_text(given, fields, "prompt"), None)
-    return _native_request(fields, base, dataclasses.replace(question, constraint=read_constraint(fields)))
+    question = _question(fields, read_text(given, fields, "prompt"), None, read_constraint(fields))
+    return _native_request(fields, base, question)
 
 
 def read_infill(document: Any, base: SamplingParams) -> CompletionRequest:
@@ -113,12 +114,16 @@ def _files(fields: Fields) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def _question(fields: Fields, prompt: str | tuple[int, ...], suffix: str | None) -> Question:
+def _question(
+    fields: Fields, prompt: str | tuple[int, ...], suffix: str | None, constraint: AnswerConstraint | None
+) -> Question:
     if isinstance(prompt, tuple):
         if suffix:
             raise fields.fault("suffix", "needs a prompt of text, not of tokens")
-        return Question(tokens=prompt, raw=True)
-    return Question(gap=(prompt, suffix)) if suffix else Question(text=prompt, raw=True)
+        return Question(tokens=prompt, raw=True, constraint=constraint)
+    if suffix:
+        return Question(gap=(prompt, suffix), constraint=constraint)
+    return Question(text=prompt, raw=True, constraint=constraint)
 
 
 def _prompts(fields: Fields) -> list[str | tuple[int, ...]]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Any
 
 from starlette.exceptions import HTTPException
-from starlette.routing import Router
+from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp
 
 from llamacli.backend.child.decoder import decoding_in_child
@@ -45,8 +45,9 @@ def make_application(state: ServerState) -> App:
     router = Router(redirect_slashes=False, lifespan=lifespan)
     if state.batches is not None:
         worker = BatchWorker(state.batches, partial(ask, router, state))
-    router.routes.extend(routes(state, worker))
-    return Front(state, router)
+    found = routes(state, worker)
+    router.routes.extend(found)
+    return Front(state, router, found)
 
 
 async def ask(router: ASGIApp, state: ServerState, owner: str, path: str, body: Any) -> tuple[int, Any, str]:
@@ -114,16 +115,26 @@ async def _watch_loop(state: ServerState) -> None:
 
 
 class Front:
-    """What every request passes before and after its endpoint."""
+    """What every request passes before and after its endpoint. The router is asked for paths that have variable parts."""
 
-    def __init__(self, state: ServerState, inner: ASGIApp) -> None:
+    def __init__(self, state: ServerState, router: ASGIApp, routes: Sequence[BaseRoute]) -> None:
         self._state = state
-        self._inner = inner
+        self._router = router
+        exact = [route for route in routes if isinstance(route, Route) and "{" not in route.path]
+        self._exact = {(method, route.path): route for route in exact for method in route.methods or ()}
+
+    async def _inner(self, scope: Scope, receive: Receive, send: Send) -> None:
+        route = self._exact.get((scope["method"], scope["path"]))
+        if route is None:
+            await self._router(scope, receive, send)
+        else:
+            scope["route"] = route
+            await route.app(scope, receive, send)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection of ASGI."""
         if scope["type"] == "lifespan":
-            await self._inner(scope, receive, send)
+            await self._router(scope, receive, send)
         elif scope["type"] == "http":
             await self._serve(scope, receive, send)
 

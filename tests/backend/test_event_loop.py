@@ -176,6 +176,20 @@ def test_a_question_is_answered_in_one_call_or_in_two(engine: ChildEngine, most:
     assert len(pieces) > 256
 
 
+@pytest.mark.parametrize("most", [1000, 0])
+def test_whole_answers_come_without_pieces(engine: ChildEngine, most: int) -> None:
+    async def main() -> list[AnswerEvent]:
+        loop = LoopEngine(engine)
+        return await collected(loop.ask(HELLO, GREEDY, samples=2, check=lambda _: None, most=most, is_whole=True))
+
+    first, second = asyncio.run(main())
+    *_, expected = engine.answer(engine.render(HELLO), GREEDY)
+    assert isinstance(first, Answer)
+    assert isinstance(second, Answer)
+    assert isinstance(expected, Answer)
+    assert first.content == second.content == expected.content
+
+
 def test_a_question_whose_prompt_is_too_long_is_refused(engine: ChildEngine) -> None:
     async def main() -> None:
         with pytest.raises(ContextFullError):

@@ -341,6 +341,7 @@ def test_the_server_tells_what_it_does(server: LiveServer) -> None:
     text = server.get("/metrics").body.decode()
     assert 'llamacli_completion_tokens_total{model="tiny"}' in text
     assert 'llamacli_time_to_first_token_seconds_count{model="tiny"}' in text
+    assert 'llamacli_inter_token_seconds_count{model="tiny"}' in text
     assert server.get("/props").json()["total_slots"] == 4
     assert server.get("/health").json() == {"status": "ok"}
 

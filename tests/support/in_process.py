@@ -63,8 +63,8 @@ class InProcessChild:
         if source is not None:
             yield from self._handlers[method](arguments, _FedTask(source))
             return None
-        messages: SimpleQueue[Items | Result | Failure] = SimpleQueue()
-        task = Task(1, method, messages.put, 0, (), set)
+        messages = _Messages()
+        task = Task(1, method, messages, 0, (), set)  # type: ignore[arg-type]
         packed = encoder_of(method.arguments)(arguments)
 
         def work() -> None:
@@ -90,6 +90,15 @@ class InProcessChild:
             thread.join()
 
     def close(self) -> None:
+        pass
+
+
+class _Messages(SimpleQueue["Items | Result | Failure"]):
+    """Stand in for an outbox: whatever is queued is there at once."""
+
+    add = SimpleQueue.put
+
+    def flush(self) -> None:
         pass
 
 

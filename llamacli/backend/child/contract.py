@@ -66,7 +66,7 @@ class StartedAnswer(msgspec.Struct, frozen=True):
 
 
 class AnswerRequest(msgspec.Struct, frozen=True):
-    """Arguments of `ANSWER`. `asks_for_room`: the caller answers `RoomWanted`."""
+    """Arguments of `ANSWER`. `asks_for_room`: the caller answers `RoomWanted`. `is_whole`: the caller wants no pieces."""
 
     turn: Turn
     params: GenerationParams | None
@@ -74,15 +74,17 @@ class AnswerRequest(msgspec.Struct, frozen=True):
     started: tuple[int, ...]
     closes_gap: bool
     asks_for_room: bool
+    is_whole: bool = False
 
 
 class AskRequest(msgspec.Struct, frozen=True):
-    """Arguments of `ASK`. A prompt of more than `most` tokens is not answered: its turn is the only item."""
+    """Arguments of `ASK`, see `ANSWER`. A prompt of more than `most` tokens is not answered: its turn is the only item."""
 
     question: Question
     params: GenerationParams
     samples: int
     most: int
+    is_whole: bool = False
 
 
 class RoomWanted(msgspec.Struct, frozen=True):

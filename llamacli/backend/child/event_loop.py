@@ -41,7 +41,7 @@ class Mailbox:
         self._lock = threading.Lock()
         self._messages: list[Message] = []
         self._woken = False
-        self._ready = asyncio.Event()
+        self._waiter: asyncio.Future[None] | None = None
 
     def put(self, message: Message) -> None:
         """Add a message. From any thread."""
@@ -51,20 +51,25 @@ class Mailbox:
         if woken:
             return
         if threading.get_ident() == self._thread:
-            self._ready.set()
+            self._wake()
         else:
             try:
-                self._loop.call_soon_threadsafe(self._ready.set)
+                self._loop.call_soon_threadsafe(self._wake)
             except RuntimeError:  # the loop is closed: the process ends, and nobody waits
                 return
 
     async def take(self) -> list[Message]:
-        """Return what has come, as soon as something has."""
-        await self._ready.wait()
-        self._ready.clear()
+        """Return what has come, as soon as something has. For one task at a time."""
+        while not self._messages:
+            self._waiter = self._loop.create_future()
+            await self._waiter
         with self._lock:
             messages, self._messages, self._woken = self._messages, [], False
         return messages
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
 
 class LoopReceiver:
@@ -222,17 +227,26 @@ class LoopEngine:
         return with_data(turn, media_of(question))
 
     async def ask(
-        self, question: Question, params: GenerationParams, *, samples: int, check: Callable[[Turn], None], most: int
+        self,
+        question: Question,
+        params: GenerationParams,
+        *,
+        samples: int,
+        check: Callable[[Turn], None],
+        most: int,
+        is_whole: bool = False,
     ) -> AsyncGenerator[list[AnswerEvent], None]:
-        """Yield the events of the answer to a question, in one call if the prompt has at most `most` tokens and is too short to
-        be kept. `check` is called with the turn of a longer one, and may refuse it. Raises as `render` and `answer`.
+        """Yield the events of the answer to a question, in one call if the prompt has at most `most` tokens and is too
+        short to be kept. `check` is called with the turn of a longer one, and may refuse it. `is_whole`: see `answer`.
+
+        Raises as `render` and `answer`.
         """
         prompts = self._engine.prompts
         if prompts is not None and prompts.take(params):
             most = min(most, BLOCK - 1)
         turn = None
         await self._send_media(question)
-        call = await LoopCall.begin(self._engine.child, contract.ASK, AskRequest(question, params, samples, most))
+        call = await LoopCall.begin(self._engine.child, contract.ASK, AskRequest(question, params, samples, most, is_whole))
         async with aclosing(call.batches()) as batches:
             async for batch in batches:
                 if isinstance(batch[0], Turn):
@@ -241,31 +255,33 @@ class LoopEngine:
                     yield batch
         if turn is not None:
             check(turn)
-            async with aclosing(self.answer(turn, params, samples=samples)) as batches:
+            async with aclosing(self.answer(turn, params, samples=samples, is_whole=is_whole)) as batches:
                 async for batch in batches:
                     yield batch
 
-    async def answer(self, turn: Turn, params: GenerationParams, *, samples: int) -> AsyncGenerator[list[AnswerEvent], None]:
-        """Yield the events of an answer in batches. Leaving the iterator ends it. Raises as `Engine.answer`."""
+    async def answer(
+        self, turn: Turn, params: GenerationParams, *, samples: int, is_whole: bool = False
+    ) -> AsyncGenerator[list[AnswerEvent], None]:
+        """Yield the events of an answer in batches; only the answers if `is_whole`. Leaving the iterator ends it.
+
+        Raises as `Engine.answer`.
+        """
+        request = AnswerRequest(turn, params, samples, (), closes_gap=False, asks_for_room=False, is_whole=is_whole)
         prompts = self._engine.prompts
-        if prompts is None or not prompts.take(params):
-            batches = self._answer(turn, params, samples=samples)
-        else:
-            batches = self._answer_with(prompts, turn, params, samples=samples)
+        keeps = prompts is not None and prompts.take(params)
+        batches = self._answer_with(prompts, request) if prompts is not None and keeps else self._answer(request)
         async with aclosing(batches):
             async for batch in batches:
                 yield batch
 
-    async def _answer_with(
-        self, prompts: CachedPrompts, turn: Turn, params: GenerationParams, *, samples: int
-    ) -> AsyncGenerator[list[AnswerEvent], None]:
+    async def _answer_with(self, prompts: CachedPrompts, request: AnswerRequest) -> AsyncGenerator[list[AnswerEvent], None]:
         """Yield the events of an answer with a prompt from the cache, which is kept there at the end."""
-        prompt = (*turn.prompt.tokens, *turn.started)
+        prompt = (*request.turn.prompt.tokens, *request.turn.started)
         with prompts.answering():
             if prompts.has(prompt):
                 await asyncio.to_thread(prompts.prepare, prompt)
             is_kept = False
-            async with aclosing(self._answer(turn, params, samples=samples)) as batches:
+            async with aclosing(self._answer(request)) as batches:
                 async for batch in batches:
                     answer = next((event for event in batch if isinstance(event, Answer)), None)
                     if answer is not None and not is_kept:  # the caller may leave with it
@@ -277,9 +293,8 @@ class LoopEngine:
         if media := media_of(source):
             await asyncio.to_thread(send_media, self._engine.child, media)
 
-    async def _answer(self, turn: Turn, params: GenerationParams, *, samples: int) -> AsyncGenerator[list[AnswerEvent], None]:
-        await self._send_media(turn)
-        request = AnswerRequest(turn, params, samples, (), closes_gap=False, asks_for_room=False)
+    async def _answer(self, request: AnswerRequest) -> AsyncGenerator[list[AnswerEvent], None]:
+        await self._send_media(request.turn)
         call = await LoopCall.begin(self._engine.child, contract.ANSWER, request)
         async with aclosing(call.batches()) as batches:
             async for batch in batches:

@@ -140,7 +140,7 @@ def _biases(model: Model, params: SamplingParams) -> list[tuple[int, float]]:
     vocabulary = model.vocabulary
     vocabulary.check_ids(token for token, _ in params.logit_bias)
     biases = list(params.logit_bias)
-    biases += [(token, float("-inf")) for token in model.suppressed_tokens()]
+    biases += [(token, float("-inf")) for token in model.suppressed_tokens]
     if params.ignore_eos:
         biases += [(token, float("-inf")) for token in vocabulary.end_tokens()]
     return biases

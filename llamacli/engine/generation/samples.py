@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 
 from llamacli.engine.events import Event, Prefill
@@ -14,13 +14,17 @@ from llamacli.engine.runtime.canceller import Canceller
 
 
 def stream_samples(
-    scheduler: SharedScheduler, request: Request, count: int, cancel: Canceller | None = None
+    scheduler: SharedScheduler,
+    request: Request,
+    count: int,
+    cancel: Canceller | None = None,
+    on_wait: Callable[[], None] = lambda: None,
 ) -> Generator[tuple[int, Event], None, None]:
     """Yield the events of `count` answers, numbered from 0, each with the seed after that of the answer before it.
 
     The others start when the prompt of the first is evaluated: the scheduler copies what they share with it.
 
-    Raises: what `SharedScheduler.stream` raises.
+    `on_wait`: see `SharedScheduler.stream`. Raises what that raises.
     """
     evaluated = False
 
@@ -33,7 +37,7 @@ def stream_samples(
         for number in range(1, count):
             yield number, _seeded(request, (seed + number) % 2**32)
 
-    with closing(scheduler.stream(source(), cancel)) as events:
+    with closing(scheduler.stream(source(), cancel, on_wait)) as events:
         for number, event in events:
             evaluated = evaluated or not isinstance(event, Prefill) or event.done == event.total
             yield number, event

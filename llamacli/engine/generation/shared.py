@@ -52,11 +52,14 @@ class SharedScheduler:
         self._closed = False
         self._afterwards: list[Callable[[], None]] = []
 
-    def stream(self, source: Source, cancel: Canceller | None = None) -> Generator[tuple[int, Event], None, None]:
+    def stream(
+        self, source: Source, cancel: Canceller | None = None, on_wait: Callable[[], None] = lambda: None
+    ) -> Generator[tuple[int, Event], None, None]:
         """Yield the events of requests with their numbers; the last of each request is `Finished` or `Failed`.
 
         A request is taken from `source` when a place is near; a None there means: none at the moment, ask again after an event.
-        Closing the iterator ends the requests, as `cancel` does.
+        Closing the iterator ends the requests, as `cancel` does. `on_wait` is called when all events so far were taken, before
+        the next ones are computed or waited for.
 
         Raises:
             ClosedError: if `close()` was called.
@@ -70,6 +73,8 @@ class SharedScheduler:
             cancel.then(lambda: self._leave_all(list(running.values())))
         try:
             while self._fill(running, source, cancel):
+                if not any(ticket.is_ready for ticket in running.values()):
+                    on_wait()
                 while not any(ticket.is_ready for ticket in running.values()):
                     self._require_open()
                     if self._acquire():

@@ -177,7 +177,7 @@ class Model:
         """The width of the embeddings."""
         return int(self._library.llama_model_n_embd(self.handle))
 
-    @property
+    @functools.cached_property
     def can_generate(self) -> bool:
         """True if the model continues text: not for encoders and diffusion models."""
         lib = self._library
@@ -190,12 +190,12 @@ class Model:
         architecture = self.header.architecture
         return architecture not in _NEVER_CAUSAL and self.header.flag(f"{architecture}.attention.causal") is not False
 
-    @property
+    @functools.cached_property
     def has_encoder(self) -> bool:
         """True if the prompt goes through an encoder first."""
         return bool(self._library.llama_model_has_encoder(self.handle))
 
-    @property
+    @functools.cached_property
     def is_recurrent(self) -> bool:
         """True if the state of a sequence cannot be truncated to an earlier token."""
         lib = self._library
@@ -244,8 +244,9 @@ class Model:
                 found[name.removeprefix("general.sampling.")] = value
         return found
 
+    @functools.cached_property
     def suppressed_tokens(self) -> list[int]:
-        """Return the tokens that, according to the metadata, must never be generated."""
+        """The tokens that, according to the metadata, must never be generated."""
         count = int32()
         tokens = self._library.llama_vocab_get_suppress_tokens(
             self._library.llama_model_get_vocab(self.handle), reference(count)

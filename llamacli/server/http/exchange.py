@@ -10,10 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from llamacli.errors import LlamacliError
 from llamacli.json_text import parse_json
 from llamacli.openai.errors import Problem, problem_of
 from llamacli.server.http.asgi import Receive, Scope, Send
+from llamacli.server.http.deadline import until
 from llamacli.server.models.admission import QueueFullError
 from llamacli.server.security.rate_limit import Allowance
 
@@ -112,18 +115,18 @@ class Exchange:
         chunks: list[bytes] = []
         size = 0
         try:
-            async with asyncio.timeout(self.limits.body_seconds):
-                while True:
-                    message = await self._receive()
-                    if message["type"] == "http.disconnect":
-                        raise ClientGoneError
-                    chunks.append(message.get("body", b""))
-                    size += len(chunks[-1])
-                    if size > limit:
-                        text = f"the body is larger than {limit} bytes"
-                        raise RefusedError(Problem(status=413, message=text, code="too_large"), [(b"connection", b"close")])
-                    if not message.get("more_body", False):
-                        break
+            deadline = asyncio.get_running_loop().time() + self.limits.body_seconds
+            while True:
+                message = await until(deadline, self._receive())
+                if message["type"] == "http.disconnect":
+                    raise ClientGoneError
+                chunks.append(message.get("body", b""))
+                size += len(chunks[-1])
+                if size > limit:
+                    text = f"the body is larger than {limit} bytes"
+                    raise RefusedError(Problem(status=413, message=text, code="too_large"), [(b"connection", b"close")])
+                if not message.get("more_body", False):
+                    break
         except TimeoutError:
             text = f"the body did not come within {self.limits.body_seconds:g} seconds"
             raise RefusedError(Problem(status=408, message=text, code="timeout"), [(b"connection", b"close")]) from None
@@ -166,8 +169,7 @@ class Exchange:
 
     async def _put(self, message: dict[str, Any]) -> None:
         try:
-            async with asyncio.timeout(self.limits.write_seconds):
-                await self._send(message)
+            await until(asyncio.get_running_loop().time() + self.limits.write_seconds, self._send(message))
         except TimeoutError:
             raise ClientGoneError from None
 
@@ -176,12 +178,19 @@ _LINE_ENDS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 """Characters at which some clients split lines, though neither JSON nor event streams do."""
 
 
+_encoder = msgspec.json.Encoder()
+
+
 def dump(document: Any) -> bytes:
-    """Return a document as compact JSON on one line, whatever a client takes for the end of a line."""
-    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-    if not text.isascii():
-        text = text.translate(_LINE_ENDS)
-    return text.encode("utf-8", "surrogatepass")
+    """Return a document as compact JSON on one line, whatever a client takes for the end of a line.
+
+    Numbers that JSON does not have, such as the logarithm of 0, are null, as llama-server has them.
+    """
+    try:
+        data = _encoder.encode(document)
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return json.dumps(document, separators=(",", ":")).encode()
+    return data if data.isascii() else data.decode().translate(_LINE_ENDS).encode()
 
 
 def problem_and_headers(error: Exception) -> tuple[Problem, list[tuple[bytes, bytes]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from typing import Any, Final
 
@@ -12,6 +13,43 @@ from llamacli.server.http.protocol import Deadlines, H11Connection
 
 MOST_HEAD_BYTES: Final = 1 << 16
 """Bytes of a head, and of what is not data between two parts of a body. h11 has such a limit of its own."""
+
+
+class _JoinedHead:
+    """The transport in the eyes of one response: its head, the first that it writes, goes with the first part of its body.
+
+    Alone it goes at the end of the loop's turn.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head: bytes | None = None
+        self._is_begun = False
+
+    def write(self, data: bytes) -> None:
+        """Write data, or keep it if it is the head."""
+        if not self._is_begun:
+            self._is_begun, self._head = True, data
+            self._loop.call_soon(self._flush)
+            return
+        if self._head is not None:
+            data, self._head = self._head + data, None
+        self._transport.write(data)
+
+    def close(self) -> None:
+        """Close the connection after what was written."""
+        self._flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """Return whether the connection is closed, or about to be."""
+        return self._transport.is_closing()
+
+    def _flush(self) -> None:
+        if self._head is not None:
+            head, self._head = self._head, None
+            self._transport.write(head)
 
 
 class HttpToolsConnection(Deadlines, HttpToolsProtocol):
@@ -37,7 +75,10 @@ class HttpToolsConnection(Deadlines, HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Count anew: the head has ended."""
         self._undecoded = 0
+        before = self.cycle
         super().on_headers_complete()
+        if self.cycle is not before and self.scope["method"] != "HEAD":
+            self.cycle.transport = _JoinedHead(self.cycle.transport, self.loop)
 
     def on_body(self, body: bytes) -> None:
         """Count anew: there is data."""

@@ -118,9 +118,17 @@ class LoadedModel:
             )
 
     async def answer(
-        self, asked: Turn | Question, params: GenerationParams, *, samples: int = 1, on_start: Callable[[], None] = lambda: None
+        self,
+        asked: Turn | Question,
+        params: GenerationParams,
+        *,
+        samples: int = 1,
+        is_whole: bool = False,
+        on_start: Callable[[], None] = lambda: None,
     ) -> AsyncGenerator[list[AnswerEvent], None]:
         """Yield the events of an answer in batches, after a wait in line; `on_start` is called when that is over.
+
+        `is_whole` leaves out what comes before the answers.
 
         A question that need not wait is rendered and answered in one call. Leaving the iterator (`aclosing`) ends the answer,
         and waits until its place is free. Raises as `render` and `LoopEngine.answer`, and QueueFullError.
@@ -128,18 +136,23 @@ class LoadedModel:
         turn = await self.render(asked) if isinstance(asked, Question) and not self.admission.is_free else asked
         async with self.admission.place():
             on_start()
-            async with aclosing(self._answered(turn, params, samples)) as batches:
+            async with aclosing(self._answered(turn, params, samples, is_whole=is_whole)) as batches:
                 async for batch in batches:
                     yield batch
 
     def _answered(
-        self, asked: Turn | Question, params: GenerationParams, samples: int
+        self, asked: Turn | Question, params: GenerationParams, samples: int, *, is_whole: bool
     ) -> AsyncGenerator[list[AnswerEvent], None]:
         if isinstance(asked, Turn):
-            return self._answers.answer(asked, params, samples=samples)
+            return self._answers.answer(asked, params, samples=samples, is_whole=is_whole)
         question, most = self._templated(asked), self.description.n_ctx - 1
         return self._answers.ask(
-            question, params, samples=samples, most=most, check=lambda turn: self._check_size(turn, question)
+            question,
+            params,
+            samples=samples,
+            check=lambda turn: self._check_size(turn, question),
+            most=most,
+            is_whole=is_whole,
         )
 
     async def embed(self, texts: Sequence[Text], params: EmbeddingParams) -> list[Outcome]:

@@ -57,11 +57,7 @@ class Answering:
         """
         record, last = self._record, 0.0
         first_prompt = True
-
-        def on_start() -> None:
-            record.queued = max(record.queued or 0.0, record.elapsed)
-
-        async with aclosing(self._model.answer(asked, params, samples=samples, on_start=on_start)) as batches:
+        async with aclosing(self._model.answer(asked, params, samples=samples, on_start=self._start)) as batches:
             async for batch in batches:
                 now, tokens = record.elapsed, 0
                 for event in batch:
@@ -80,12 +76,31 @@ class Answering:
                 yield batch
 
     async def answers(self, asked: Turn | Question, params: GenerationParams, *, samples: int = 1) -> list[Answer]:
-        """Return whole answers, in the order of their numbers. Raises as `events`."""
+        """Return whole answers, in the order of their numbers. Raises as `events`.
+
+        The engine sends nothing before an answer has ended, so the times of its tokens are those that it has measured.
+        """
         found: list[Answer] = []
-        async with aclosing(self.events(asked, params, samples=samples)) as batches:
+        answered = self._model.answer(asked, params, samples=samples, is_whole=True, on_start=self._start)
+        async with aclosing(answered) as batches:
             async for batch in batches:
-                found += [event for event in batch if isinstance(event, Answer)]
+                for event in batch:
+                    if isinstance(event, Answer):
+                        self._time(event)
+                        self._count(event, with_prompt=not found)
+                        found.append(event)
         return sorted(found, key=lambda answer: answer.index)
+
+    def _start(self) -> None:
+        self._record.queued = max(self._record.queued or 0.0, self._record.elapsed)
+
+    def _time(self, answer: Answer) -> None:
+        """Note when the tokens of an answer came that ends now."""
+        record, tokens, seconds = self._record, answer.usage.completion_tokens, answer.timings.predicted_ms / 1e3
+        if tokens and record.first_token is None:
+            record.first_token = record.elapsed - seconds
+        if tokens > 1:
+            self._state.metrics.observe_tokens(record.model, tokens - 1, seconds)
 
     def _count(self, answer: Answer, *, with_prompt: bool) -> None:
         if answer.finish_reason == "cancelled":

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.turn import Turn
@@ -24,6 +24,8 @@ from llamacli.server.routes.answering import Answering, model_of, read_request, 
 from llamacli.server.state import ServerState
 
 Read = Callable[[Any, SamplingParams], CompletionRequest]
+
+Numbered = TypeVar("Numbered", Piece, Answer)
 
 DONE = b"data: [DONE]\n\n"
 
@@ -116,8 +118,13 @@ async def _whole(answering: Answering, request: CompletionRequest, tasks: Sequen
     for task, answers in zip(tasks, answered, strict=True):
         documents = _documents(heading, request, task)
         for number, answer in enumerate(_best(answers, request.choices)):
-            choices.append(documents.choice(dataclasses.replace(answer, index=task.first + number)))
+            choices.append(documents.choice(_numbered(answer, task.first + number)))
     return heading.document(choices, **_sum(answered))
+
+
+def _numbered(one: Numbered, index: int) -> Numbered:
+    """A piece or an answer with this number, which most have."""
+    return one if one.index == index else dataclasses.replace(one, index=index)
 
 
 def _best(answers: list[Answer], count: int) -> list[Answer]:
@@ -206,14 +213,14 @@ class ChunkWriter:
         """Return the chunks of a piece."""
         index = self._first + piece.index
         chunks = self._beginning(index)
-        chunks += self._documents.chunks(dataclasses.replace(piece, index=index), self._lengths[index])
+        chunks += self._documents.chunks(_numbered(piece, index), self._lengths[index])
         self._lengths[index] += sum(len(delta.content) for delta in piece.deltas)
         return chunks
 
     def last(self, answer: Answer) -> list[Document]:
         """Return the chunk that ends an answer."""
         index = self._first + answer.index
-        return [*self._beginning(index), self._documents.last_chunk(dataclasses.replace(answer, index=index))]
+        return [*self._beginning(index), self._documents.last_chunk(_numbered(answer, index))]
 
     def _beginning(self, index: int) -> list[Document]:
         if index in self._lengths:

@@ -7,6 +7,7 @@ page or one that was allowed.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -89,6 +90,7 @@ def host_name(host: str) -> str:
     return host.partition(":")[0].rstrip(".")
 
 
+@functools.lru_cache(maxsize=64)
 def is_loopback(name: str) -> bool:
     """Return whether a name or an address is that of this machine alone."""
     if name == "localhost" or name.endswith(".localhost"):

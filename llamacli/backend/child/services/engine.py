@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -33,7 +34,7 @@ from llamacli.binding.library import library
 from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.engine import Engine
-from llamacli.engine.events import AnswerEvent
+from llamacli.engine.events import Answer, AnswerEvent
 from llamacli.engine.generation.job import Job
 from llamacli.engine.generation.job_window import LOOK_AHEAD
 from llamacli.engine.generation.room import Room
@@ -158,7 +159,7 @@ class EngineService:
             (room,) = task.ask(RoomWanted(tokens))
             return room if isinstance(room, Room) else None
 
-        yield from self.engine.answer(
+        events = self.engine.answer(
             asked.turn,
             asked.params,
             samples=asked.samples,
@@ -166,17 +167,21 @@ class EngineService:
             closes_gap=asked.closes_gap,
             make_room=make_room if asked.asks_for_room else None,
             cancel=task.cancel,
+            on_wait=task.defer(),
         )
+        yield from _answers(events) if asked.is_whole else events
 
     def _ask(self, asked: AskRequest, task: Task) -> Generator[AnswerEvent | Turn, None, None]:
         turn = self._render(asked.question, task)
         if len(turn.prompt.tokens) > asked.most:
             yield turn
         else:
-            yield from self.engine.answer(turn, asked.params, samples=asked.samples, cancel=task.cancel)
+            events = self.engine.answer(turn, asked.params, samples=asked.samples, cancel=task.cancel, on_wait=task.defer())
+            yield from _answers(events) if asked.is_whole else events
 
     def _answer_many(self, parallel: contract.Parallel, task: Task) -> Generator[AnswerEvent, None, None]:
-        yield from self.engine.answer_many(_jobs(task), parallel=parallel, cancel=task.cancel)
+        jobs, flush = _jobs(task), task.defer()
+        yield from self.engine.answer_many(jobs, parallel=parallel, cancel=task.cancel, on_wait=flush)
 
     def _cancel(self, _: None, task: Task) -> None:
         """Cancel the answers that were asked for before. One may not have started: so this is repeated until all have ended.
@@ -236,6 +241,14 @@ class EngineService:
     def _capture_prompt(self, prompt: tuple[int, ...], task: Task) -> CapturedPrompt:
         with os.fdopen(task.descriptors.pop(), "r+b") as file:
             return self.engine.capture_prompt(prompt, file)
+
+
+def _answers(events: Generator[AnswerEvent, None, None]) -> Generator[AnswerEvent, None, None]:
+    """The answers among events."""
+    with closing(events):
+        for event in events:
+            if isinstance(event, Answer):
+                yield event
 
 
 def _jobs(task: Task) -> Iterator[Job | None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import array
 import contextlib
 import os
+import select
 import socket
 import threading
 from collections import deque
@@ -143,6 +144,13 @@ class Channel:
         self._received = bytearray()
         self._chunk = memoryview(bytearray(_CHUNK))
         self._descriptors: deque[int] = deque()
+        self._writable = select.poll()
+        self._writable.register(connection, select.POLLOUT)
+
+    @property
+    def is_writable(self) -> bool:
+        """True if the next messages would not wait for the other side, as far as they are short."""
+        return bool(self._writable.poll(0))
 
     def send(self, *messages: ToChild | FromChild, descriptors: Sequence[int] = ()) -> None:
         """Send messages in one call of the system. Raises OSError if the other side has ended, CapacityError for a long one."""

@@ -88,7 +88,7 @@ class Connection:
             unknown = ProtocolError(f"this engine has no method {call.method}")
             self.outbox.put(Failure(call.id, self._fault or fault_of(unknown)))
             return
-        task = self._tasks[call.id] = Task(call.id, method, self.outbox.put, call.credit, descriptors, self._running)
+        task = self._tasks[call.id] = Task(call.id, method, self.outbox, call.credit, descriptors, self._running)
         self._pool.submit(self._work, task, method, handler, call.arguments)
 
     def _work(self, task: Task, method: Method, handler: Handler, arguments: msgspec.Raw) -> None:

@@ -1,6 +1,7 @@
-"""What a child sends: from any thread, on one thread, several items of a call in one frame.
+"""What a child sends: messages from any thread, several items of a call in one frame.
 
-The thread runs when the one that works is inside C, which is after the last event of a step: so a step is a frame.
+A thread that works on a call sends what it has queued itself, before it waits or computes: to wake another one takes longer
+than to send, and takes a processor from those that compute. The outbox has a thread for the rest, and for a slow reader.
 """
 
 from __future__ import annotations
@@ -8,8 +9,13 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
+from collections.abc import Iterable
+from typing import Final
 
 from llamacli.backend.child.wire.frames import Channel, FromChild, Items
+
+_SHORT_BYTES: Final = 1 << 15
+"""Bytes of items that a connection takes at once, if it takes any."""
 
 
 class Outbox:
@@ -17,7 +23,8 @@ class Outbox:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._messages: deque[FromChild] = deque()
         self._is_sending = False
         self._is_over = False
@@ -30,38 +37,58 @@ class Outbox:
 
     def stop(self) -> None:
         """Send nothing more."""
-        with self._changed:
+        with self._lock:
             self._is_over = True
             self._changed.notify()
 
     def put(self, message: FromChild) -> None:
-        """Queue a message."""
-        with self._changed:
+        """Queue a message, and wake the thread that sends."""
+        with self._lock:
             self._messages.append(message)
             self._changed.notify()
 
+    def add(self, message: FromChild) -> None:
+        """Queue a message. It is sent by `flush`, or with a later message."""
+        with self._lock:
+            self._messages.append(message)
+
+    def flush(self) -> None:
+        """Send what is queued, unless another thread does, which looks again, or it might have to wait for the reader."""
+        with self._lock:
+            if not self._messages or self._is_sending or self._is_over:
+                return
+            if _size(self._messages) > _SHORT_BYTES or not self._channel.is_writable:
+                self._changed.notify()
+                return
+            messages = self._take()
+        self._send(messages)
+
     def put_last(self, message: FromChild) -> None:
         """Queue the end of a call. This thread has nothing else to do, so it sends what is queued, unless another does."""
-        with self._changed:
+        with self._lock:
             self._messages.append(message)
             if self._is_sending or self._is_over:
                 return  # who sends looks again
-            self._is_sending = True
-        self._send_queued()
+            messages = self._take()
+        self._send(messages)
 
     def _send_all(self) -> None:
         while True:
-            with self._changed:
+            with self._lock:
                 self._changed.wait_for(lambda: self._is_over or (self._messages and not self._is_sending))
                 if self._is_over:
                     return
-                self._is_sending = True
-            self._send_queued()
+                messages = self._take()
+            self._send(messages)
 
-    def _send_queued(self) -> None:
-        """Send what is queued, as the one thread that may; then let the next one."""
-        with self._changed:
-            messages, self._messages = self._messages, deque()
+    def _take(self) -> deque[FromChild]:
+        """Take what is queued, as the one thread that may send. With the lock."""
+        self._is_sending = True
+        messages, self._messages = self._messages, deque()
+        return messages
+
+    def _send(self, messages: deque[FromChild]) -> None:
+        """Send messages; then let the next thread."""
         try:
             self._channel.send(*_together(messages))
         except OSError:  # the other end has gone
@@ -69,10 +96,15 @@ class Outbox:
                 os._exit(0)
             self.stop()
         finally:
-            with self._changed:
+            with self._lock:
                 self._is_sending = False
                 if self._messages or self._is_over:
                     self._changed.notify()
+
+
+def _size(messages: Iterable[FromChild]) -> int:
+    """The bytes of the items among messages."""
+    return sum(len(item) for message in messages if isinstance(message, Items) for item in message.items)
 
 
 def _together(messages: deque[FromChild]) -> list[FromChild]:

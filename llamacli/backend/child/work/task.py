@@ -11,10 +11,9 @@ import msgspec
 
 from llamacli.backend.child.wire.frames import Items, Want
 from llamacli.backend.child.wire.method import Method, decoder_of, encoder_of
+from llamacli.backend.child.work.outbox import Outbox
 from llamacli.engine.runtime.canceller import Canceller
 from llamacli.errors import CancelledError
-
-Emit = Callable[[Items | Want], None]
 
 _NO_ITEM: Final = object()
 
@@ -30,7 +29,7 @@ class Task:
         self,
         number: int,
         method: Method,
-        emit: Emit,
+        outbox: Outbox,
         credit: int,
         descriptors: Sequence[int],
         running: Callable[[], Mapping[int, str]],
@@ -40,12 +39,13 @@ class Task:
         self.running = running
         self.cancel = Canceller()
         self.descriptors = list(descriptors)
-        self._method, self._emit = method, emit
+        self._method, self._outbox, self._emit = method, outbox, outbox.put
         self._changed = threading.Condition()
         self._credit = credit
         self._fed: deque[msgspec.Raw] = deque()
         self._is_last = False
         self.is_waiting = False
+        self._flush = _do_nothing
 
     # --- from the receiving thread --------------------------------------------------------------------------------------
 
@@ -70,11 +70,17 @@ class Task:
 
     # --- from the thread that works -------------------------------------------------------------------------------------
 
+    def defer(self) -> Callable[[], None]:
+        """Only queue items from now on, and return what sends them, for the work to call before it waits or computes."""
+        self._emit, self._flush = self._outbox.add, self._outbox.flush
+        return self._flush
+
     def run(self, items: Iterator[Any]) -> None:
         """Emit items as long as there is credit for them. Raises CancelledError when the caller has left."""
         pack = encoder_of(self._method.items)
         while True:
-            self._wait(lambda: self._credit > 0)
+            if self._credit <= 0 or self.cancel.is_set:
+                self._wait(lambda: self._credit > 0)
             item = next(items, _NO_ITEM)
             if item is _NO_ITEM:
                 return
@@ -115,9 +121,14 @@ class Task:
         return decoder_of(self._method.feeds)(raw)
 
     def _wait(self, condition: Callable[[], bool], seconds: float | None = None) -> None:
+        self._flush()
         with self._changed:
             self.is_waiting = True
             self._changed.wait_for(lambda: condition() or self.cancel.is_set, seconds)
             self.is_waiting = False
         if self.cancel.is_set:
             raise CancelledError("the caller has left")
+
+
+def _do_nothing() -> None:
+    """Send nothing: another thread does."""
