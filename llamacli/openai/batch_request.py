@@ -170,6 +170,13 @@ def template_fields(template: str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(match[1] for match in _FIELD.finditer(template) if match[1]))
 
 
+def template_media(template: str | None) -> tuple[MediaKind, ...]:
+    """Return the kinds of media that the fields of a template name."""
+    found = {match[1] for match in _MEDIA_FIELD.finditer(template or "")}
+    kinds: tuple[MediaKind, ...] = ("image", "audio")
+    return tuple(kind for kind in kinds if kind in found)
+
+
 def _params(fields: Mapping[str, Any], params: GenerationParams, *, is_chat: bool) -> GenerationParams:
     changed: dict[str, Any] = {
         name: _number(fields[name], name, kind) for name, kind in sampling_numbers().items() if _given(fields, name)

@@ -26,7 +26,8 @@ def report(chat: Chat, error: Exception) -> None:
         raise error
     text = describe(error, trace="llamacli chat -v shows where")
     if isinstance(error, LlamacliError) and error.parameter is not None and error.parameter not in setting_names():
-        text = re.sub(rf"\b{re.escape(error.parameter)}\b", chat.setup.host.flag_of(error.parameter), text)
+        name = rf"(?<![\w./-]){re.escape(error.parameter)}(?![\w/-]|\.\w)"  # not in a file's name
+        text = re.sub(name, chat.setup.host.flag_of(error.parameter), text)
     chat.setup.screen.fail(text)
     engine = chat.model.loader.engine
     if engine is not None and not engine.is_alive:

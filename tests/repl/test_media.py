@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pictures import picture
 from talk import Talker, talk
+from tiny_projector import write_projector
 
 from llamacli.errors import UsageError
 
@@ -49,8 +50,8 @@ def test_a_name_with_spaces_is_one_file():
 
 
 def test_an_image_of_the_command_line_goes_with_the_first_message():
-    engine = Talker()
-    talk("", "-f", "red.png", "-f", "notes.txt", "What?", engine=engine)
+    engine, projector = Talker(), write_projector(Path("mmproj.gguf"))
+    talk("", "-f", "red.png", "-f", "notes.txt", "What?", engine=engine, find_projector=lambda *_, **__: projector)
     assert types(engine) == ["image_url", "text"]
     assert engine.asked[0][0][1][1]["text"] == "Notes.\n\nWhat?"
 
@@ -71,15 +72,36 @@ def test_none_takes_images_back():
     assert types(engine) == ["text"]
 
 
-def test_a_model_that_takes_none_says_so(monkeypatch):
+@pytest.mark.parametrize("keys", ["/image red.png", "/file red.png", "{folder}/red.png"])
+def test_a_model_that_takes_none_says_so_and_goes_on(folder, monkeypatch, keys):
     engine = Talker()
+    whole = engine.chat_turn
 
-    def refuse(*_, **__):
-        raise UsageError("this model takes no images", hint="--mmproj names its projector")
+    def refuse(messages, *arguments, **options):
+        if any(message.media for message in messages):
+            raise UsageError("this model takes no images", hint="mmproj names its projector", parameter="mmproj")
+        return whole(messages, *arguments, **options)
 
     monkeypatch.setattr(engine, "chat_turn", refuse)
-    result = talk("/image red.png\r", engine=engine)
-    assert "this model takes no images" in result.stdout + result.stderr
+    result = talk(keys.format(folder=folder) + "\rHi\r", engine=engine)
+    shown = " ".join((result.stdout + result.stderr).split())
+    assert shown.count("this model takes no images (--mmproj names its projector)") == 1
+    assert [content for _, content in engine.asked[0]] == ["Hi"]
+
+
+def test_a_model_of_text_refuses_an_image_of_the_command_line_before_it_is_loaded():
+    result = talk("", "-f", "red.png", "What?")
+    assert (result.status, result.engine.path) == (2, None)
+    assert "demo.gguf takes no images (--mmproj names its projector)" in result.stderr
+
+
+def test_another_model_takes_back_what_it_does_not_take():
+    engine = Talker()
+    result = talk("/image red.png\rWhat?\r/image red.png\r/model other\rHi\r", engine=engine)
+    shown = " ".join((result.stdout + result.stderr).split())
+    assert "red.png is not sent: other takes no images" in shown
+    assert "the conversation has images, which other does not take: /clear begins without, /model goes back" in shown
+    assert engine.asked[1][-1] == ("user", "Hi")
 
 
 def test_a_session_keeps_its_images(folder):

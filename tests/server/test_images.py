@@ -7,10 +7,11 @@ import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
-from pictures import data_url, image_part
+from pictures import audio_part, data_url, image_part
 from serving import LiveServer, serving, spec_of, wait_for
 from tiny_vision import COLOURS, vision_model
 
@@ -50,6 +51,24 @@ def test_the_answer_depends_on_the_picture(server: LiveServer, color: str) -> No
 
 def test_the_properties_say_what_the_model_takes(server: LiveServer) -> None:
     assert server.get("/props").json()["modalities"] == {"vision": True, "audio": False}
+
+
+def test_a_model_of_text_refuses_images(tmp_path: Path) -> None:
+    """In each API, and its next request is answered."""
+    data = data_url().partition(",")[2]
+    block = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": data}}
+    with serving(spec_of(vision_model(tmp_path).model, name="blind")) as live:
+        message = {"role": "user", "content": [block]}
+        item = {"role": "user", "content": [{"type": "input_image", "image_url": data_url()}]}
+        replies = [
+            chat(live, image_part(), TEXT),
+            live.post("/v1/messages", {"model": "blind", "max_tokens": 3, "messages": [message]}),
+            live.post("/v1/responses", {"input": [item]}),
+            chat(live, audio_part(), TEXT),
+        ]
+        said = [(reply.status, reply.json()["error"]["message"].partition(" (")[0]) for reply in replies]
+        assert said == [(400, f"this model takes no {what}") for what in ("images", "images", "images", "sound")]
+        assert chat(live, TEXT).status == 200
 
 
 @pytest.mark.parametrize(

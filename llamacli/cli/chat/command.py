@@ -6,7 +6,7 @@ from typing import Annotated
 
 from llamacli.backend.child.decoder import decoding_in_child
 from llamacli.cli.chat.constraint import read_constraint
-from llamacli.cli.chat.documents import is_media, read_first, read_media, reader
+from llamacli.cli.chat.documents import first_kinds, is_media, read_first, read_media, reader
 from llamacli.cli.chat.index import open_index
 from llamacli.cli.chat.model import AnswerOptions
 from llamacli.cli.chat.sessions import SessionOptions, list_sessions, open_sessions
@@ -132,7 +132,7 @@ def chat(
         remote=remote,
     )
     tool_setup = read_tools(app.console, tools.tools, tool_calls, expected=reread.given("allow_tool"))
-    models = answers.models(app, reread)
+    models = answers.models(app, reread, first_kinds(documents))
     access = documents.access(offline=model.offline, child=resident.child(model))
     documents.check(is_recursive_given=reread.given("recursive"))
     with (

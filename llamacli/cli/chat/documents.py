@@ -33,6 +33,11 @@ def read_first(console: Console, options: DocumentOptions, access: Access) -> tu
     return (*(Attachment(one.name, media=one.read()) for one in media), *found)
 
 
+def first_kinds(options: DocumentOptions) -> set[MediaKind]:
+    """Return the kinds of images and sounds among the documents for the first message."""
+    return {one.kind for one in split_media(options.file)[1]}
+
+
 def reader(console: Console, access: Access) -> Callable[[str], tuple[Attachment, ...]]:
     """Return what reads the documents that a word names, for `/file`, where a folder needs no `-r`."""
     access = replace(access, recursive=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from llamacli.cli import complete
@@ -24,6 +25,7 @@ from llamacli.cli.framework.options import (
 )
 from llamacli.engine.params import SamplingParams
 from llamacli.errors import ModelUnsupportedError
+from llamacli.media.kind import MediaKind
 from llamacli.repl.setup import FoundModel, Models
 
 if TYPE_CHECKING:
@@ -50,10 +52,10 @@ class AnswerOptions:
         """Return those of the command's arguments."""
         return cls(**{field.name: arguments[field.name] for field in fields(cls)})
 
-    def models(self, app: AppContext, reread: Reread) -> Models:
-        """Find the first model. For any other one, the options are read again with `-m`."""
+    def models(self, app: AppContext, reread: Reread, kinds: Collection[MediaKind] = ()) -> Models:
+        """Find the first model, which must take these kinds of media. For any other, the options are read again with `-m`."""
         return Models(
-            self.find(app, self.model.model),
+            self.find(app, self.model.model, kinds),
             lambda name: AnswerOptions.pick(reread("-m", name)).other(app, name),
             lambda: [name for name, _ in complete.models()],
         )
@@ -66,8 +68,13 @@ class AnswerOptions:
         is_here = is_path(name) or name.startswith(SCHEMES) or catalogue.is_name(name)
         return (replace(self, remote=RemoteOptions()) if is_here else self).find(app, name)
 
-    def find(self, app: AppContext, reference: str | None) -> FoundModel:
-        """Find a model, and prepare to load it with these options."""
+    def find(self, app: AppContext, reference: str | None, kinds: Collection[MediaKind] = ()) -> FoundModel:
+        """Find a model, and prepare to load it with these options.
+
+        Raises:
+            UsageError: if it does not take these kinds of media.
+            ModelError: if it cannot be found or read.
+        """
         template, model_params, context_params = self.conversation.template(), self.model.params(), self.context.params()
         child = self.prompt_cache.child(self.resident.child(self.model))
         params = self.generation.params(SamplingParams())
@@ -80,7 +87,7 @@ class AnswerOptions:
             return FoundModel(name, connect, self.sampling.resolved, params, template)
         path = app.find_model(app, reference, offline=self.model.offline)
         model_params = self.draft.params(app, model_params, offline=self.model.offline)
-        if projector := self.projector.find(app, path, reference, offline=self.model.offline):
+        if projector := self._find_projector(app, path, reference, kinds):
             model_params = self.projector.params(model_params, projector)
 
         def load(on_load: Callable[[float], None]) -> Backend:
@@ -91,6 +98,13 @@ class AnswerOptions:
             return engine
 
         return FoundModel(path.name.removesuffix(".gguf"), load, self.sampling.resolved, params, template)
+
+    def _find_projector(self, app: AppContext, path: Path, reference: str | None, kinds: Collection[MediaKind]) -> Path | None:
+        if not kinds:
+            return self.projector.find(app, path, reference, offline=self.model.offline)
+        from llamacli.cli.framework.media import require_projector
+
+        return require_projector(app, path, reference, self.projector, kinds, offline=self.model.offline)
 
 
 def _template_hint(model: str) -> str:

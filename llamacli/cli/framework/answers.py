@@ -61,8 +61,8 @@ def write_answers(
     return answers
 
 
-def check_answers(turn: Turn, answers: list[Answer], n_ctx: int) -> None:
-    """Raise if a script could take an answer for what it is not.
+def check_answers(turn: Turn, answers: list[Answer], n_ctx: int, *, shifts: bool = False) -> None:
+    """Raise if a script could take an answer for what it is not. `shifts`: old tokens were to be dropped for new ones.
 
     Raises:
         ConstraintError: see `check_answer`.
@@ -71,10 +71,12 @@ def check_answers(turn: Turn, answers: list[Answer], n_ctx: int) -> None:
     for one in answers:
         check_answer(turn, one)
         if one.finish_reason == "context":
+            shift = "" if shifts else ", --context-shift continues without the oldest tokens"
+            reason = "; nothing old can be dropped" if shifts else ""
             raise ContextFullError(
                 f"the answer was cut: {counted(one.usage.prompt_tokens, 'token')} of the prompt and "
-                f"{one.usage.completion_tokens} of the answer fill the context of {n_ctx}",
+                f"{one.usage.completion_tokens} of the answer fill the context of {n_ctx}{reason}",
                 needed=one.usage.total_tokens + 1,
                 available=n_ctx,
-                hint="-c makes it larger, --context-shift continues without the oldest tokens, -n ends the answer sooner",
+                hint=f"-c makes it larger{shift}, -n ends the answer sooner",
             )

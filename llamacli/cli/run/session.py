@@ -87,7 +87,7 @@ def answer_prompt(
             if journal is not None:
                 journal.add(app, engine, _finished(engine, setup, question, params, last))
             if answering.turn is not None:
-                check_answers(answering.turn, last, engine.n_ctx)
+                check_answers(answering.turn, last, engine.n_ctx, shifts=params.context_shift)
 
 
 def _searched(prompt: str | None, question: Question) -> str:
@@ -119,15 +119,17 @@ def answer_rows(app: AppContext, prompt: str | None, asked: Asked, setup: ModelS
     asked.check()
     constraint = read_constraint(app.console, asked.constraint)
     base = read_base(app.console, prompt, asked, constraint)
-    setup, rate = with_projector(app, asked.media, setup, (), may_come=rows.dask is None)
     template = read_row_template(app.console, asked.template, rows.template)
     from llamacli.cli.run.rows import check_files, run_rows
+    from llamacli.openai.batch_request import RowDefaults, template_media
+
+    kinds = template_media(template) if rows.dask is None else ()
+    setup, rate = with_projector(app, asked.media, setup, kinds, may_come=rows.dask is None)
 
     if not check_files(app, rows, template):
         return
     with _row_engine(app, setup, rows, asked.media) as engine:
         from llamacli.cli.framework.inputs.attachments import read_named
-        from llamacli.openai.batch_request import RowDefaults
 
         params = asked.generation.params(asked.sampling.resolved(engine))
         strict, hides_reasoning = asked.constraint.strict, asked.reasoning.hide_reasoning

@@ -134,14 +134,20 @@ class Slots:
                     self._put(self.prefixes, slot)
 
     def shift(self, sequence: Sequence) -> bool:
-        """Drop the older half of the tokens after the kept ones. Return whether the request and the memory allow it."""
+        """Drop the older half of the tokens after the kept ones. Return whether the request and the memory allow it.
+
+        Pictures and sounds are kept, with what is before them.
+        """
         params, context = sequence.request.params, self._context
-        if not params.context_shift or not context.can_shift or sequence.request.media:
+        if not params.context_shift or not context.can_shift or position_after(sequence.cached) != len(sequence.cached):
             return False
         keep = len(sequence.request.prompt) - sequence.request.started if params.keep < 0 else params.keep
         if sequence.request.prompt[0] == context.model.vocabulary.bos:
             keep = max(keep, 1)  # models fail without the token that every training text started with
-        keep = min(keep, context.n_ctx - 2)
+        media = max((place + 1 for place, token in enumerate(sequence.cached) if is_placeholder(token)), default=0)
+        keep = min(max(keep, media), context.n_ctx - 2)
+        if keep < media:
+            return False
         gone = (len(sequence.cached) - keep + 1) // 2
         if not context.forget(sequence.slot, keep, keep + gone):
             return False

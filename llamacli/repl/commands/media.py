@@ -12,6 +12,7 @@ from llamacli.engine.media.media import Media
 from llamacli.media.kind import MediaKind
 from llamacli.repl.commands.registry import command, paths_of
 from llamacli.repl.conversation.state import Chat
+from llamacli.repl.setup import Attachment
 from llamacli.units import counted
 
 _FILE_URL = "file://"
@@ -39,14 +40,18 @@ def attach_media(chat: Chat, words: list[str], kind: MediaKind | None) -> None:
     for word in words:
         found = chat.setup.host.read_media(word, kind)
         assert found.media is not None
-        line = describe(chat, found.media)
-        chat.turn.attachments.append(found)
-        show_attached(chat, found.name, line, found.media)
+        attach_found(chat, found, found.media)
 
 
-def show_attached(chat: Chat, name: str, line: str, media: Media) -> None:
-    """Show what goes with the next message: a line about it, and a thumbnail where the terminal can."""
-    chat.setup.screen.note(f"{name}: {line}, sent with the next message")
+def attach_found(chat: Chat, found: Attachment, media: Media) -> None:
+    """Attach a picture or sound to the next message, and show a line about it, and a thumbnail where the terminal can.
+
+    Raises:
+        UsageError: if the model does not take it. Then it is not attached.
+    """
+    line = describe(chat, media)
+    chat.turn.attachments.append(found)
+    chat.setup.screen.note(f"{found.name}: {line}, sent with the next message")
     if chat.setup.screen.live and (thumbnail := chat.setup.host.thumbnail(media)):
         chat.setup.screen.write(thumbnail)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from llamacli.engine.chat.message import Message
 from llamacli.errors import UsageError
 from llamacli.repl.commands.compact import revert_compact
-from llamacli.repl.commands.media import describe, show_attached
+from llamacli.repl.commands.media import attach_found
 from llamacli.repl.commands.registry import COMMANDS, command, find, format_help, parse_number, paths_of
 from llamacli.repl.conversation.blocks import strip_fences
 from llamacli.repl.conversation.passages import with_passages
@@ -121,10 +121,10 @@ def attach(chat: Chat, argument: str) -> None:
     engine = chat.engine()
     for word in paths_of(argument, "file"):
         for found in chat.setup.host.read_documents(word):
-            chat.turn.attachments.append(found)
             if found.media is not None:
-                show_attached(chat, found.name, describe(chat, found.media), found.media)
+                attach_found(chat, found, found.media)
                 continue
+            chat.turn.attachments.append(found)
             count = len(engine.text_turn(found.text).prompt.tokens) if engine.has_vocabulary else 0
             size = f"{counted(count, 'token')}, " if engine.has_vocabulary else ""
             chat.setup.screen.note(f"{found.name}: {size}sent with the next message")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from llamacli.engine.media.media import NOUNS
 from llamacli.engine.params import GenerationParams
 from llamacli.repl.commands.registry import command
 from llamacli.repl.conversation.kv_state import expect_state, keep_state
@@ -36,6 +37,7 @@ def model(chat: Chat, argument: str) -> None:
     if chat.session.journal is not None and chat.session.current is not None:
         chat.session.journal.moved(chat.tree.head)
     screen.note(f"the conversation continues with {found.name}")
+    _check_media(chat)
 
 
 def _load(chat: Chat, found: FoundModel) -> None:
@@ -54,6 +56,19 @@ def _load(chat: Chat, found: FoundModel) -> None:
         chat.model.loader.start()
         chat.setup.screen.warn(f"cannot load {found.name}; the conversation continues with {chat.model.found.name}")
         raise
+
+
+def _check_media(chat: Chat) -> None:
+    """Take back the images and sounds that the model does not take, and warn of those in the conversation."""
+    screen, takes, name = chat.setup.screen, chat.engine().describe().takes, chat.model.found.name
+    for one in list(chat.turn.attachments):
+        if one.media is not None and one.media.kind not in takes:
+            chat.turn.attachments.remove(one)
+            screen.note(f"{one.name} is not sent: {name} takes no {NOUNS[one.media.kind]}")
+    kinds = dict.fromkeys(media.kind for message in chat.tree.messages() for media in message.media)
+    if refused := [NOUNS[kind] for kind in kinds if kind not in takes]:
+        words = " and ".join(refused)
+        screen.warn(f"the conversation has {words}, which {name} does not take: /clear begins without, /model goes back")
 
 
 def _fields(params: GenerationParams) -> list[tuple[str, Any]]:

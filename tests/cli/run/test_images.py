@@ -146,6 +146,47 @@ def real(folder: Path, *arguments: str, **options: Any) -> Result:
     return invoke("run", "-m", str(model), "--temp", "0", "-n", "3", *arguments, **found, **options)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["-f", "red.png", "x"], "images"), (["--image", "red.png", "x"], "images"), (["-f", "a.wav", "x"], "sound"),
+        (["--messages", "chat.json"], "images"), (["--messages", "chat.json", "--dry-run"], "images"),
+        (["--input", "rows.csv", "--template", "{image} {word}"], "images"),
+        (["--input", "rows.csv", "--template", "{word}: {audio}"], "sound"),
+    ],
+)  # fmt: skip
+def test_a_model_of_text_refuses_each_form_before_it_is_loaded(folder, arguments, word):
+    messages = [{"role": "user", "content": [{"type": "text", "text": "What?"}, image_part()]}]
+    Path("chat.json").write_text(json.dumps(messages))
+    Path("rows.csv").write_text("image,audio,word\nred.png,a.wav,one\n")
+    result = run(*arguments, find_projector=lambda *_, **__: None)
+    assert (result.status, result.stdout, result.engine.path) == (2, "", None)
+    assert result.stderr == f"llamacli: error: demo.gguf takes no {word} (--mmproj names its projector)\n"
+
+
+def test_rows_of_a_model_of_text_fail_alone(folder):
+    rows = [{"prompt": "Hi"}, {"messages": [{"role": "user", "content": [image_part()]}]}]
+    model = vision_model(folder).model
+    result = invoke(
+        "run", "-m", str(model), "--no-mmproj", "-n", "1", "--input", "-", stdin="\n".join(map(json.dumps, rows)).encode(),
+        open_engine=open_engine, find_model=find_model, find_projector=find_projector,
+    )  # fmt: skip
+    good, bad = (json.loads(line) for line in result.stdout.splitlines())
+    assert (result.status, "text" in good) == (6, True)
+    assert bad["error"]["message"].startswith("this model takes no images")
+
+
+def test_a_picture_stays_when_the_context_is_shifted(folder):
+    model = vision_model(folder, "qwen2vl").model
+    found = {"open_engine": open_engine, "find_model": find_model, "find_projector": find_projector}
+    arguments = ["--image", "red.png", "What?", "-c", "80", "--context-shift", "--ignore-eos", "-n", "90"]
+    result = invoke("run", "-m", str(model), *arguments, **found)
+    assert result.status == 4
+    assert "fill the context of 80; nothing old can be dropped (-c makes it larger, -n ends the answer" in result.stderr
+    shifted = real(folder, *arguments)
+    assert (shifted.status, shifted.stdout.count("red")) == (0, 90)
+
+
 def test_rows_name_images(folder):
     Path("rows.csv").write_text(f'image,word\nred.png,one\nnone.png,two\n"{data_url("blue")}",three\n')
     result = real(folder, "--input", "rows.csv", "--template", "{image} Is it {word}?")

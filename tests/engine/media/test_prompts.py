@@ -256,6 +256,19 @@ def test_what_the_model_does_not_take(seeing: Seeing) -> None:
             ask(engine, *[noise(seed, 640, 480) for seed in range(200)])
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_full_context_drops_text_after_the_picture(seeing: Seeing, kind: Kind) -> None:
+    """With M-RoPE nothing can be dropped: positions are not numbers of tokens."""
+    params = GenerationParams(max_tokens=150, context_shift=True, sampling=SamplingParams(temperature=0.0, ignore_eos=True))
+    with opened(seeing(kind), n_ctx=100) as engine:
+        answer = ask(engine, picture("green"), "What is it?", params=params)
+    if kind == "qwen2vl":
+        assert (answer.finish_reason, answer.usage.total_tokens) == ("context", 101)
+    else:
+        assert (answer.finish_reason, answer.usage.completion_tokens) == ("length", 150)
+        assert set(answer.content.replace("green", "green ").split()) == {"green"}  # it is still seen
+
+
 def test_a_prompt_of_another_projector_is_refused(seeing: Seeing) -> None:
     with opened(seeing("qwen2vl")) as engine, opened(seeing("qwen2vl", 3)) as other:
         turn = other.chat_turn([Message("user", (picture("red"), "What?"))])
