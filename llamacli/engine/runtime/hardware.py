@@ -9,6 +9,7 @@ from pathlib import Path
 _CPUS = Path("/sys/devices/system/cpu")
 _CGROUP = Path("/sys/fs/cgroup")
 _MEMBERSHIP = Path("/proc/self/cgroup")
+_STAT = Path("/proc/stat")
 
 
 @functools.cache
@@ -25,6 +26,21 @@ def default_threads() -> int:
 def logical_cpus() -> int:
     """Return the number of logical CPUs (hardware threads) within the affinity mask and the quota, at least 1."""
     return max(1, min(len(_allowed_cpus()), _quota(_CGROUP)))
+
+
+def idle_seconds(stat: Path = _STAT) -> float | None:
+    """Return the seconds that the logical CPUs of this process have been idle, all together, since an unknown time.
+
+    None where the system does not tell.
+    """
+    names = {f"cpu{cpu}" for cpu in _allowed_cpus()}
+    try:
+        rows = [line.split() for line in stat.read_text(encoding="ascii").splitlines()]
+        # after the name: user, nice, system, idle, iowait
+        ticks = [int(row[4]) + int(row[5]) for row in rows if row and row[0] in names]
+    except (OSError, ValueError, IndexError):
+        return None
+    return sum(ticks) / os.sysconf("SC_CLK_TCK") if ticks else None
 
 
 def available_memory() -> int | None:

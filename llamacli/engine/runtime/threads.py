@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
+from llamacli.engine.runtime.idle_watch import IdleWatch
+
 PROMPT = 32
 """Tokens from which a batch counts as a prompt."""
 
@@ -53,8 +55,10 @@ _PAUSE = 10
 Reason = Literal["calm", "more", "trouble"]
 
 _SHARES: dict[Reason, float] = {"calm": 0.004, "more": 0.05, "trouble": 0.05}
-"""The share of the time that trials may lose: without a reason, of more threads, and after a sign of trouble. The last is
-halved with each failure."""
+"""The share of the time that trials may lose: without a reason, of more threads, and after a sign of trouble. The last two are
+halved with each failure, down to `_LEAST_SHARES`."""
+
+_LEAST_SHARES: dict[Reason, float] = {"calm": 0.004, "more": 0.0125, "trouble": 0.004}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +130,7 @@ class ThreadSearch:
         self._most = most
         self._now = 0.0
         self._stride = 1
-        self._failures = 0  # trials after a sign of trouble since the last change
+        self._failures: dict[Reason, int] = {"calm": 0, "more": 0, "trouble": 0}  # trials since the last change
         self._due: dict[Reason, float] = {"calm": math.inf, "more": 0.0, "trouble": 0.0}
         self._trial: _Before | None = None
         self._forget(0)
@@ -135,6 +139,10 @@ class ThreadSearch:
     def steps(self) -> int | None:
         """Steps that may follow each other before they are recorded; None is any number."""
         return 1 if self._trial is not None else None
+
+    def freed(self) -> None:
+        """Try more threads soon: processors have become idle."""
+        self._failures["more"], self._due["more"] = 0, self._now
 
     def record(self, tokens: int, steps: int, seconds: float, busy: float = 1.0) -> None:
         """Record the time of `steps` steps of `tokens` each, and choose the threads of the next one.
@@ -209,7 +217,7 @@ class ThreadSearch:
             self._trial, self._changed = None, trial
             self._since, self._last, self._best = 0, _Steps(), pace
             self._due["more"] = self._due["calm"] = self._now + _PAUSE * pace
-            self._failures = 0
+            self._failures = dict.fromkeys(self._failures, 0)
             self._stride *= 2
             if not self._try(trial.reason, self.threads, pace):
                 self._stride = 1
@@ -217,7 +225,7 @@ class ThreadSearch:
             self._stride = distance // 2
             self._try(trial.reason, trial.threads, trial.pace)
         else:
-            self._failures += trial.reason == "trouble"
+            self._failures[trial.reason] += 1
             self._wait(trial.reason, count * (pace - trial.pace))
             self._return_to(trial)
 
@@ -229,8 +237,8 @@ class ThreadSearch:
 
     def _wait(self, reason: Reason, lost: float) -> None:
         """Postpone the next trial for this reason until `lost` seconds are its share of the time."""
-        share = _SHARES[reason] / 2**self._failures if reason == "trouble" else _SHARES[reason]
-        self._due[reason] = self._now + max(_PAUSE * self._last.pace(), lost / max(share, _SHARES["calm"]))
+        share = max(_SHARES[reason] / 2 ** self._failures[reason], _LEAST_SHARES[reason])
+        self._due[reason] = self._now + max(_PAUSE * self._last.pace(), lost / share)
 
     def _return_to(self, before: _Before) -> None:
         """Take the earlier number of threads. Their pace is now the normal one."""
@@ -255,9 +263,11 @@ class AdaptiveThreads:
     """
 
     def __init__(self, most: int, for_batches: int | None, apply: Callable[[int, int], object]) -> None:
+        self._most = most
         self._for_batches = for_batches
         self._apply = apply
         self._applied = most
+        self._watch = IdleWatch()
         self._generation, self._prompts = ThreadSearch(most), ThreadSearch(most)
 
     @contextmanager
@@ -276,3 +286,5 @@ class AdaptiveThreads:
         seconds, computed = time.perf_counter() - started, time.process_time() - computed
         if step.done and seconds > 0:
             search.record(tokens, step.done, seconds, computed / (seconds * threads))
+            if threads < self._most and self._watch.sees_freed(threads, started + seconds):
+                search.freed()

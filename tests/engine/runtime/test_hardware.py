@@ -1,4 +1,4 @@
-"""The processors that a cgroup's quota leaves."""
+"""The processors that a cgroup's quota leaves, and how long they are idle."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from llamacli.engine.runtime.hardware import _quota
+from llamacli.engine.runtime import hardware
+from llamacli.engine.runtime.hardware import _quota, idle_seconds
 
 UNLIMITED = 1 << 16
 
@@ -42,3 +43,20 @@ def test_the_smallest_quota_of_all_groups_counts(tmp_path: Path, case: str) -> N
 
 def test_a_system_without_cgroups_has_no_quota(tmp_path: Path) -> None:
     assert _quota(tmp_path / "none", tmp_path / "missing") == UNLIMITED
+
+
+def test_the_idle_time_is_that_of_the_processors_of_this_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(hardware, "_allowed_cpus", lambda: [1, 3])
+    monkeypatch.setattr(hardware.os, "sysconf", lambda name: 100)
+    stat = tmp_path / "stat"
+    stat.write_text("cpu 1 1 1 999 9 0\n" + "".join(f"cpu{cpu} 1 1 1 {cpu}00 50 0 0\n" for cpu in range(12)) + "intr 5\n")
+    assert idle_seconds(stat) == 1 + 3 + 2 * 0.5
+
+
+@pytest.mark.parametrize("text", [None, "", "cpu0 1 2\n", "cpu0 a b c d e f\n"])
+def test_the_idle_time_may_be_unknown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str | None) -> None:
+    monkeypatch.setattr(hardware, "_allowed_cpus", lambda: [0])
+    stat = tmp_path / "stat"
+    if text is not None:
+        stat.write_text(text)
+    assert idle_seconds(stat) is None

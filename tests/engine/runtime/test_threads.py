@@ -92,6 +92,19 @@ def test_threads_are_used_again_when_the_machine_is_free() -> None:
     assert used.index(2) <= 120
 
 
+def test_trials_that_fail_become_rare_until_processors_are_freed() -> None:
+    search = ThreadSearch(2)
+    run(search, Machine(2), 100)
+    _, used = run(search, Machine(2, 1), 2000)
+    assert used[1000:].count(2) < used[:1000].count(2)
+    while search.threads == 2:
+        run(search, Machine(2, 1), 1)
+    search.freed()
+    _, used = run(search, Machine(2), 40)
+    assert used.index(2) <= 4
+    assert used[-1] == 2
+
+
 def test_threads_that_wait_are_a_sign_from_the_first_steps() -> None:
     search = ThreadSearch(2)
     for _ in range(3):
