@@ -28,6 +28,8 @@ SCALES = {
     ggml_type.GGML_TYPE_Q4_K: (0, 2),
     ggml_type.GGML_TYPE_Q5_K: (0, 2),
     ggml_type.GGML_TYPE_Q6_K: (208,),
+    ggml_type.GGML_TYPE_IQ3_XXS: (0,),
+    ggml_type.GGML_TYPE_IQ3_S: (0,),
     ggml_type.GGML_TYPE_IQ4_NL: (0,),
     ggml_type.GGML_TYPE_IQ4_XS: (0,),
     ggml_type.GGML_TYPE_MXFP4: (),
@@ -36,7 +38,7 @@ SCALES = {
 
 BLOCK = 32
 KINDS = list(SCALES)
-UNITS = {kind: 256 if kind.name.endswith(("_K", "_XS")) else 32 for kind in KINDS}
+UNITS = {kind: 256 if kind.name.endswith(("_K", "_S", "_XS", "_XXS")) else 32 for kind in KINDS}
 """Weights that are stored together. Widths in these tests are for units of 32; they are longer for larger ones."""
 SHAPES = ((1, 32), (7, 64), (16, 96), (33, 576), (195, 160))
 

@@ -33,6 +33,7 @@ inline ints or_masked(ints a, ints b, ints mask) { return bits_or(a, bits_and(b,
 inline floats negative(floats a) { return mul(a, every(-1.0f)); }
 template <int N> inline ints shift_right(ints a) { return _mm256_srli_epi32(a, N); }
 template <int N> inline ints shift_left(ints a) { return _mm256_slli_epi32(a, N); }
+inline ints shift_right_by(ints a, int n) { return _mm256_srl_epi32(a, _mm_cvtsi32_si128(n)); }
 template <int N> inline ints shift_signed(ints a) { return _mm256_srai_epi32(a, N); }
 
 // The running sums of `dot`: exact in any order, because they are integers. Weights of up to BITS bits add so many pairs of
@@ -101,18 +102,31 @@ template <int BYTE> inline ints in_both_halves(ints a) {
     return _mm256_shuffle_epi8(a, _mm256_add_epi32(_mm256_broadcastsi128_si256(from), every(BYTE * 0x10001)));
 }
 
+// The entries of a table of dwords.
+inline ints look_up_dwords(const uint32_t * table, ints indices) {
+    return _mm256_i32gather_epi32(reinterpret_cast<const int *>(table), indices, 4);
+}
+
 // The half in the low 16 bits of each dword.
 inline floats half_to_floats(ints a) {
     const ints halves = bits_and(a, every(0xffff));
     return _mm256_cvtph_ps(_mm_packus_epi32(_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1)));
 }
 
-// `low` with 16 added to byte i of a dword where bit 4 * J + i of the dword in `bits` is set.
-template <int J> inline ints fifth_bits(ints bits, ints low) {
+// The bytes i of dwords for which bit 4 * J + i of the dword in `bits` is set, as bytes of ones.
+template <int J> inline ints bytes_by_bits(ints bits) {
     const ints from = _mm256_add_epi8(_mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0c0c0c0c, 0, 0x04040404, 0x08080808, 0x0c0c0c0c), every_byte(J / 2));
     const ints wanted = every(J % 2 ? static_cast<int32_t>(0x80402010) : 0x08040201);
-    const ints set = _mm256_cmpeq_epi8(bits_and(_mm256_shuffle_epi8(bits, from), wanted), wanted);
-    return _mm256_or_si256(low, bits_and(set, every_byte(16)));
+    return _mm256_cmpeq_epi8(bits_and(_mm256_shuffle_epi8(bits, from), wanted), wanted);
+}
+
+// `low` with 16 added to those bytes.
+template <int J> inline ints fifth_bits(ints bits, ints low) { return bits_or(low, bits_and(bytes_by_bits<J>(bits), every_byte(16))); }
+
+// `bytes`, of which those are negated.
+template <int J> inline ints signed_by(ints bits, ints bytes) {
+    const ints negated = bytes_by_bits<J>(bits);
+    return _mm256_sub_epi8(bits_xor(bytes, negated), negated);
 }
 
 inline void store(float * to, floats values, int rows) {

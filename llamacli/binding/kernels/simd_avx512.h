@@ -33,6 +33,7 @@ inline ints or_masked(ints a, ints b, ints mask) { return _mm512_ternarylogic_ep
 inline floats negative(floats a) { return mul(a, every(-1.0f)); }
 template <int N> inline ints shift_right(ints a) { return _mm512_srli_epi32(a, N); }
 template <int N> inline ints shift_left(ints a) { return _mm512_slli_epi32(a, N); }
+inline ints shift_right_by(ints a, int n) { return _mm512_srl_epi32(a, _mm_cvtsi32_si128(n)); }
 template <int N> inline ints shift_signed(ints a) { return _mm512_srai_epi32(a, N); }
 
 // The running sums of `dot`: exact in any order, because they are integers.
@@ -80,15 +81,27 @@ template <int BYTE> inline ints in_both_halves(ints a) {
     return _mm512_shuffle_epi8(a, from);
 }
 
+// The entries of a table of dwords.
+inline ints look_up_dwords(const uint32_t * table, ints indices) { return _mm512_i32gather_epi32(indices, table, 4); }
+
 // The half in the low 16 bits of each dword.
 inline floats half_to_floats(ints a) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(a)); }
 
-// `low` with 16 added to byte i of a dword where bit 4 * J + i of the dword in `bits` is set.
-template <int J> inline ints fifth_bits(ints bits, ints low) {
+// The bytes i of dwords for which bit 4 * J + i of the dword in `bits` is set.
+template <int J> inline __mmask64 bytes_by_bits(ints bits) {
     const ints from = _mm512_add_epi8(_mm512_set4_epi32(0x0c0c0c0c, 0x08080808, 0x04040404, 0), every_byte(J / 2));
     const ints wanted = every(J % 2 ? static_cast<int32_t>(0x80402010) : 0x08040201);
-    const __mmask64 set = _mm512_test_epi8_mask(_mm512_shuffle_epi8(bits, from), wanted);
-    return _mm512_or_si512(low, _mm512_maskz_mov_epi8(set, every_byte(16)));
+    return _mm512_test_epi8_mask(_mm512_shuffle_epi8(bits, from), wanted);
+}
+
+// `low` with 16 added to those bytes.
+template <int J> inline ints fifth_bits(ints bits, ints low) {
+    return _mm512_or_si512(low, _mm512_maskz_mov_epi8(bytes_by_bits<J>(bits), every_byte(16)));
+}
+
+// `bytes`, of which those are negated.
+template <int J> inline ints signed_by(ints bits, ints bytes) {
+    return _mm512_mask_sub_epi8(bytes, bytes_by_bits<J>(bits), zero(), bytes);
 }
 
 inline void store(float * to, floats values, int rows) {
