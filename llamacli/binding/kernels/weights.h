@@ -22,7 +22,7 @@ struct unpacked {
 enum class form { plain, with_minimum, with_two_minima, in_halves };
 
 // Low halves of the bytes are the first 16 weights, high halves the others.
-inline void unpack_nibbles(const uint8_t * base, int64_t stride, unpacked & to) {
+__attribute__((always_inline)) inline void unpack_nibbles(const uint8_t * base, int64_t stride, unpacked & to) {
     ints packed[4];
     transpose(base, stride, packed);
     const ints low = every_byte(0x0f);
@@ -164,9 +164,10 @@ struct iq4_xs {
 
 // The scales and minima of Q4_K and Q5_K: eight of each, with 6 bits.
 inline void unpack_scales_k(const uint8_t * base, int64_t stride, unpacked * to) {
-    const ints both = gather(base, stride);
-    const floats d = half_to_floats(both), least = negative(half_to_floats(shift_right<16>(both)));
-    const ints a = gather(base + 4, stride), b = gather(base + 8, stride), c = gather(base + 12, stride);
+    ints head[4];
+    transpose(base, stride, head);
+    const floats d = half_to_floats(head[0]), least = negative(half_to_floats(shift_right<16>(head[0])));
+    const ints a = head[1], b = head[2], c = head[3];
     const ints six = every(0x3f3f3f3f), four = every(0x0f0f0f0f), two = every(0x03030303);
     const ints scales[2] = {bits_and(a, six), bits_or(bits_and(c, four), shift_left<4>(bits_and(shift_right<6>(a), two)))};
     const ints minima[2] = {bits_and(b, six),
@@ -191,13 +192,13 @@ template <int FROM, int TO> inline ints move_bits(ints a) {
 }
 
 // Thirty-two bytes of each row.
-inline void transpose_block(const uint8_t * base, int64_t stride, ints * to) {
+__attribute__((always_inline)) inline void transpose_block(const uint8_t * base, int64_t stride, ints * to) {
     transpose(base, stride, to);
     transpose(base + 16, stride, to + 4);
 }
 
 // Thirty-two bytes of each row: their low halves are one block, their high halves another.
-inline void unpack_two_blocks(const uint8_t * base, int64_t stride, unpacked & first, unpacked & second) {
+__attribute__((always_inline)) inline void unpack_two_blocks(const uint8_t * base, int64_t stride, unpacked & first, unpacked & second) {
     ints packed[FOURS];
     transpose_block(base, stride, packed);
     const ints low = every_byte(0x0f);
@@ -251,6 +252,8 @@ struct q6_k {
     static constexpr form shape = form::in_halves;
     __attribute__((always_inline)) static void unpack(const uint8_t * base, int64_t stride, unpacked * to) {
         const floats d = half_to_floats(shift_right<16>(gather(base + 206, stride))); // nothing behind it
+        ints scales[4];
+        transpose(base + 192, stride, scales);
         for (int half = 0; half < 2; half++, to += 4) {
             unpack_two_blocks(base + 64 * half, stride, to[0], to[2]);
             unpack_two_blocks(base + 64 * half + 32, stride, to[1], to[3]);
@@ -261,11 +264,11 @@ struct q6_k {
             add_bits<4, 4, 3>(high, to[2]);
             add_bits<6, 4, 3>(high, to[3]);
             for (int i = 0; i < 2; i++) {
-                const ints scales = gather(base + 192 + 8 * half + 4 * i, stride);
-                to[2 * i].scale = mul(d, to_floats(signed_byte_of<0>(scales)));
-                to[2 * i].minimum = mul(d, to_floats(signed_byte_of<1>(scales)));
-                to[2 * i + 1].scale = mul(d, to_floats(signed_byte_of<2>(scales)));
-                to[2 * i + 1].minimum = mul(d, to_floats(signed_byte_of<3>(scales)));
+                const ints four = scales[2 * half + i];
+                to[2 * i].scale = mul(d, to_floats(signed_byte_of<0>(four)));
+                to[2 * i].minimum = mul(d, to_floats(signed_byte_of<1>(four)));
+                to[2 * i + 1].scale = mul(d, to_floats(signed_byte_of<2>(four)));
+                to[2 * i + 1].minimum = mul(d, to_floats(signed_byte_of<3>(four)));
             }
         }
     }
@@ -343,7 +346,8 @@ struct q2_k {
 
 // --- tables of four weights -----------------------------------------------------------------------------------------------------
 // Weight i of a block is negative where bit i of its dword in `signs` is set. `index` finds the entry of four of them.
-template <class Index> inline void unpack_from_table(const uint32_t * table, const Index & index, ints signs, unpacked & to) {
+template <class Index>
+__attribute__((always_inline)) inline void unpack_from_table(const uint32_t * table, const Index & index, ints signs, unpacked & to) {
     const ints bias = every_byte(BIAS);
     to.four[0] = bits_xor(signed_by<0>(signs, look_up_dwords(table, index(0))), bias);
     to.four[1] = bits_xor(signed_by<1>(signs, look_up_dwords(table, index(1))), bias);
