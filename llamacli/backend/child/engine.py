@@ -73,8 +73,12 @@ class ChildEngine(ChildPrompting, ChildState, ChildOwner):
             if on_load is not None:
                 on_load(share)
 
+        def meanwhile() -> None:
+            if on_load is not None:
+                on_load(0.0)  # a resident has nothing to load, and the caller something to do
+
         try:
-            self._opened = self._child.call(contract.OPEN, self._arguments, on_item=on_item)
+            self._opened = self._child.call(contract.OPEN, self._arguments, on_item=on_item, meanwhile=meanwhile)
             if self._prefix_bytes:
                 self.keep_prefixes(self._prefix_bytes)
         except EngineDiedError:

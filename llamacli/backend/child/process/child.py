@@ -114,16 +114,17 @@ class Child:
         arguments: Any = None,
         *,
         on_item: Callable[[Any], None] | None = None,
+        meanwhile: Callable[[], None] | None = None,
         descriptors: Sequence[int] = (),
     ) -> Any:
-        """Make a call and return its result; `on_item` receives what it streams.
+        """Make a call and return its result; `on_item` receives what it streams. `meanwhile` is called when the call is made.
 
         Raises:
             EngineDiedError, MemoryFullError: if the child dies.
             ClosedError: if it was closed.
             LlamacliError: what the method raises.
         """
-        stream = self.stream(method, arguments, descriptors=descriptors)
+        stream = self.stream(method, arguments, meanwhile=meanwhile, descriptors=descriptors)
         while True:
             try:
                 item = next(stream)
@@ -144,13 +145,14 @@ class Child:
         lockstep: Callable[[Any], bool] | None = None,
         source: Source | None = None,
         cancel: Canceller | None = None,
+        meanwhile: Callable[[], None] | None = None,
         descriptors: Sequence[int] = (),
     ) -> Generator[Any, Any, Any]:
         """Make a call, yield its items, and return its result. Closing the iterator ends the call in the child.
 
         As long as `lockstep` is true for the items, the child computes the next one only when it is asked for. `source` is
         called for items that the child wants. A value that is sent into the iterator goes to the child as an item. `cancel`
-        ends the call from any thread. Raises as `call`.
+        ends the call from any thread. `meanwhile` is called when the call is made. Raises as `call`.
         """
         number = next(self._numbers)
         stream = ItemStream(self.send, number, method, lockstep, source)
@@ -159,6 +161,8 @@ class Child:
         if cancel is not None:
             cancel.then(lambda: self.end(call))
         try:
+            if meanwhile is not None:
+                meanwhile()
             return (yield from stream.read())
         finally:
             if self._runs(call):
