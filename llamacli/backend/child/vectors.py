@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -10,7 +11,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from llamacli.backend.child.wire.codec import Variants
+import msgspec
+
 from llamacli.backend.child.wire.faults import Fault, exception_of, fault_of
 from llamacli.backend.child.wire.method import Method
 from llamacli.engine.embedding.outcome import Embedded, NotEmbedded, Outcome
@@ -27,6 +29,9 @@ logger = logging.getLogger(__name__)
 TEXTS_AT_ONCE: Final = 64
 """Texts that travel together; a window of the embedder has at least four times as many."""
 
+GROUPS_AHEAD: Final = 16
+"""Groups of vectors that a child may compute before they are taken."""
+
 _MOST_CHARACTERS: Final = 1 << 20
 
 
@@ -38,8 +43,7 @@ class VectorRequest:
     query: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Vectors:
+class Vectors(msgspec.Struct, array_like=True, frozen=True, tag="vectors"):
     """The vectors of one text: float32 in the byte order of the machine, (`rows`, `columns`)."""
 
     index: int
@@ -50,16 +54,14 @@ class Vectors:
     truncated: bool
 
 
-@dataclass(frozen=True, slots=True)
-class NoVectors:
+class NoVectors(msgspec.Struct, array_like=True, frozen=True, tag="none"):
     """A text without vectors, and the reason."""
 
     index: int
     fault: Fault
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(msgspec.Struct, array_like=True, frozen=True, tag="finished"):
     """The number of finished texts."""
 
     count: int
@@ -67,7 +69,9 @@ class Finished:
 
 FedText = str | tuple[int, ...] | Fault
 
-EMBED: Final = Method("embed", VectorRequest, items=Variants(Vectors, NoVectors, Finished), feeds=FedText, is_retried=True)
+Outcomes = list[Vectors | NoVectors | Finished]
+
+EMBED: Final = Method("embed", VectorRequest, items=Outcomes, feeds=FedText, window=GROUPS_AHEAD, is_retried=True)
 
 
 def vectors_of(outcome: Outcome) -> Vectors | NoVectors:
@@ -154,7 +158,7 @@ def _embed_groups(
         return [fault_of(text) if isinstance(text, LlamacliError) else text for text in group or ()], group == ()
 
     with closing(child.stream(EMBED, request, source=source)) as items:
-        for item in items:
+        for item in itertools.chain.from_iterable(items):
             if isinstance(item, Finished):
                 on_done(item.count)
             else:

@@ -6,7 +6,7 @@ import importlib
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
@@ -129,14 +129,7 @@ class Embedder:
             MemoryFullError, DecodeError: if a batch cannot be evaluated.
             CancelledError: if `cancel` is set, or the method of this name is called.
         """
-        params = params or EmbeddingParams()
-        if params.dims is not None and self.pooling == "rank":
-            raise UsageError("dims cannot be used with pooling rank", parameter="dims")
-        if params.dims is not None and params.dims > self.dimension:
-            message = f"dims {params.dims} exceeds the {self.dimension} dimensions of the model's vectors"
-            raise UsageError(message, parameter="dims")
-        check_room(self._frame, self.limit, params)
-        return self._outcomes(texts, params, self._frame, on_done, cancel)
+        return _flat(self.batches(texts, params or EmbeddingParams(), on_done=on_done, cancel=cancel))
 
     def rerank(
         self,
@@ -153,22 +146,44 @@ class Embedder:
             ModelUnsupportedError: if the model is not a reranking model.
             UsageError: if the query is empty or leaves no room for a text.
         """
-        if self.pooling != "rank":
-            raise ModelUnsupportedError(f"{self.model.path.name} is not a reranking model: its pooling is {self.pooling}")
-        if not query.strip():
-            raise UsageError("the query is empty")
-        frame = pair_frame(self.model, self._frame, query)
-        check_room(frame, self.limit, params)
-        return self._outcomes(texts, params, frame, on_done, cancel)
+        return _flat(self.batches(texts, params, query=query, on_done=on_done, cancel=cancel))
 
-    def _outcomes(
+    def batches(
+        self,
+        texts: Iterable[Text],
+        params: EmbeddingParams,
+        *,
+        query: str | None = None,
+        on_done: Callable[[int], None] | None = None,
+        cancel: Canceller | None = None,
+    ) -> Generator[Iterator[Outcome], None, None]:
+        """Return what `embed` does, or with a query `rerank`, in parts that are ready at once: take each before the next.
+
+        Raises: as `embed` and `rerank`.
+        """
+        frame = self._frame
+        if query is not None:
+            if self.pooling != "rank":
+                raise ModelUnsupportedError(f"{self.model.path.name} is not a reranking model: its pooling is {self.pooling}")
+            if not query.strip():
+                raise UsageError("the query is empty")
+            frame = pair_frame(self.model, self._frame, query)
+        elif params.dims is not None and self.pooling == "rank":
+            raise UsageError("dims cannot be used with pooling rank", parameter="dims")
+        elif params.dims is not None and params.dims > self.dimension:
+            message = f"dims {params.dims} exceeds the {self.dimension} dimensions of the model's vectors"
+            raise UsageError(message, parameter="dims")
+        check_room(frame, self.limit, params)
+        return self._batches(texts, params, frame, on_done, cancel)
+
+    def _batches(
         self,
         texts: Iterable[Text],
         params: EmbeddingParams,
         frame: Frame,
         on_done: Callable[[int], None] | None,
         cancel: Canceller | None,
-    ) -> Iterator[Outcome]:
+    ) -> Generator[Iterator[Outcome], None, None]:
         finished = 0
 
         def report(count: int) -> None:
@@ -193,10 +208,10 @@ class Embedder:
                         batches = pack(window.pieces, budget=self._workers.budget, max_pieces=self._workers.max_pieces)
                         started.append((window, self._workers.start(batches, check)))
                     while len(started) > (window is not None):  # the workers evaluate the next window meanwhile
-                        yield from self._finish(*started[0], params, report)
+                        yield self._finish(*started[0], params, report)
                         started.popleft()
                 for last in started:
-                    yield from self._finish(*last, params, report)
+                    yield self._finish(*last, params, report)
             finally:
                 for _, work in started:
                     work.abandon()
@@ -247,6 +262,13 @@ class Embedder:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def _flat(batches: Generator[Iterator[Outcome], None, None]) -> Iterator[Outcome]:
+    """Yield the outcomes one by one."""
+    with closing(batches):
+        for batch in batches:
+            yield from batch
 
 
 def _load(path: Path, params: ModelParams | None, cancel: CancelFlag | None, on_load: Callable[[float], None] | None) -> Model:
