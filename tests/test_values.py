@@ -6,11 +6,11 @@ import copy
 import dataclasses
 import pickle
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from llamacli.values import dataclass
+from llamacli.values import dataclass, fields_of
 
 
 def declare(decorator: Any) -> tuple[Any, Any]:
@@ -112,8 +112,45 @@ def test_a_class_may_be_derived() -> None:
     assert Longer(1) != Kept(1)
 
 
-def test_nothing_is_compiled_before_it_is_used() -> None:
+def test_nothing_is_described_or_compiled_before_it_is_used() -> None:
     point, _ = declare(dataclass)
     before = point.__init__, point.__eq__
-    point(1)
-    assert (point.__init__ is before[0], point.__eq__ is before[1]) == (False, True)
+    one, other = point(1), point(1)
+    assert one == other
+    assert (point.__init__ is before[0], point.__eq__ is before[1]) == (False, False)
+    assert not isinstance(vars(point)["__dataclass_fields__"], dict)
+    assert dataclasses.is_dataclass(point)
+    assert isinstance(vars(point)["__dataclass_fields__"], dict)
+
+
+def test_a_class_that_is_derived_without_the_decorator_may_call_the_first_init() -> None:
+    class Counted(LATE[0]):  # type: ignore[misc]
+        def __init__(self, *args: int) -> None:
+            super().__init__(*args)
+
+    declared, _ = declare(dataclass)
+    assert Counted(1).sum == declared(1).sum
+
+
+@pytest.mark.parametrize("classes", [declare(dataclass), ORDINARY])
+def test_fields_are_known_without_a_description(classes: tuple[Any, Any]) -> None:
+    @dataclass(frozen=True, slots=True)
+    class Named(Kept):
+        NAME: ClassVar[str] = "named"
+        b: tuple[int, ...] = (3,)
+        c: str = "c"
+
+    assert [(one.name, one.default) for one in fields_of(Named)[1:]] == [("b", (3,)), ("c", "c")]
+    assert [(one.name, one.default, one.kw_only) for one in fields_of(classes[0])] == [
+        (one.name, one.default, one.kw_only) for one in dataclasses.fields(ORDINARY[0])
+    ]
+    with pytest.raises(TypeError):
+        fields_of(int)
+
+
+def test_a_default_that_objects_would_share_is_refused() -> None:
+    with pytest.raises(ValueError, match="mutable default"):
+
+        @dataclass(frozen=True, slots=True)
+        class Shared:
+            names: list[str] = []  # noqa: RUF012
