@@ -257,6 +257,7 @@ int32_t llama_set_adapters_lora(struct llama_context * ctx, struct llama_adapter
 struct llama_context_params llama_context_default_params(void);
 struct llama_context * llama_init_from_model(struct llama_model * model, struct llama_context_params params);
 void llama_free(struct llama_context * ctx);
+uint32_t llama_n_rs_seq(const struct llama_context * ctx);
 uint32_t llama_n_ctx_seq(const struct llama_context * ctx);
 uint32_t llama_n_batch(const struct llama_context * ctx);
 llama_memory_t llama_get_memory(const struct llama_context * ctx);

@@ -101,7 +101,6 @@ bool llama_supports_rpc(void);
 uint32_t llama_n_ctx(const struct llama_context * ctx);
 uint32_t llama_n_ubatch(const struct llama_context * ctx);
 uint32_t llama_n_seq_max(const struct llama_context * ctx);
-uint32_t llama_n_rs_seq(const struct llama_context * ctx);
 const struct llama_model * llama_get_model(const struct llama_context * ctx);
 enum llama_rope_type llama_model_rope_type(const struct llama_model * model);
 int32_t llama_model_n_layer_nextn(const struct llama_model * model);

@@ -58,6 +58,7 @@ class Engine(Vectors):
         draft = Path(model.draft_model) if model.draft_model is not None and not vocab_only else None
         if draft is not None:
             from llamacli.engine.generation.drafts.draft_model import DraftModel, check_draft_model  # few use one
+            from llamacli.gguf.check.heads import TAKES_BACK
 
             check_draft_model(path, draft)
         if model.mtp and not vocab_only:
@@ -71,6 +72,8 @@ class Engine(Vectors):
         try:
             if draft is not None:
                 self._draft_model = DraftModel(draft, model, loaded, flag, may_die=may_die)
+                if loaded.is_recurrent and loaded.header.architecture not in TAKES_BACK:
+                    loaded.notes.append(f"{draft.name} drafts nothing: the layers of {path.name} cannot take back tokens")
             if loaded.params.mmproj is not None and not vocab_only:
                 from llamacli.engine.media.encoder import MediaEncoder  # most models take text only
 

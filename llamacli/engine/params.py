@@ -127,7 +127,8 @@ class ContextParams:
     for the logits of every token of a batch instead of one for each sequence; `n_outputs`: for so many tokens at least. The
     factors of YaRN are the model's if they are negative. `no_perf` measures no times in llama.cpp. `burst_seconds`: tokens are
     reported in groups that took so long, longer ones cost less time; the default is two frames of a screen. `prompt_seconds`:
-    a part of a prompt may take so long while other sequences generate; None takes whole batches.
+    a part of a prompt may take so long while other sequences generate; None takes whole batches. `rollback`: so many last
+    tokens of a sequence can be taken back by recurrent layers, too, where llama.cpp can do that.
     """
 
     n_ctx: int | None = None
@@ -159,6 +160,7 @@ class ContextParams:
     pooling: Pooling | None = None
     burst_seconds: float = 0.03
     prompt_seconds: float | None = None
+    rollback: int = 0
 
     def __post_init__(self) -> None:
         require(self.n_ctx is None or 0 <= self.n_ctx <= LARGEST_INT, "n_ctx", f"must be from 0 to {LARGEST_INT}")

@@ -352,3 +352,13 @@ def test_idle_models_may_be_taken_away_while_one_of_them_is_freed(specs: list[Mo
         assert loader.alive == []
 
     run(specs, loader, work, **at_once)
+
+
+def test_what_drafts_is_a_part_of_how_a_model_is_loaded(specs: list[ModelSpec]) -> None:
+    plain = specs[0]
+    drafted = dataclasses.replace(
+        plain, draft=("d.gguf", None, False), add_draft=lambda params: dataclasses.replace(params, draft_model="d.gguf")
+    )
+    assert (plain.params_for(Path("a")).draft_model, drafted.params_for(Path("a")).draft_model) == (None, "d.gguf")
+    assert not plain.is_like(drafted)
+    assert drafted.is_like(dataclasses.replace(drafted, add_draft=plain.add_draft))

@@ -181,7 +181,7 @@ def _spec(app: AppContext, setup: Setup, line: Reread, reference: str | None, al
         find=lambda: app.find_model(app, reference, offline=own.model.offline),
         find_projector=lambda path: own.projector.find(app, path, reference, offline=own.model.offline),
         add_draft=lambda params: own.draft.params(app, params, offline=own.model.offline),
-        draft=own.draft.model_draft,
+        draft=(own.draft.model_draft, own.draft.gpu_layers_draft, own.draft.mtp),
         projector=own.projector.mmproj if own.projector.mmproj_auto else "",
         model=dataclasses.replace(own.model.params(), image_max_tokens=own.projector.image_max_tokens),
         context=context,

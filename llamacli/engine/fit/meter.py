@@ -12,7 +12,7 @@ from llamacli.binding import bridge, log
 from llamacli.binding.enums import llama_context_type
 from llamacli.binding.library import library
 from llamacli.engine.fit.report import MARGIN, DeviceShare
-from llamacli.engine.params import ContextParams, ModelParams
+from llamacli.engine.params import MOST_DRAFT, ContextParams, ModelParams
 from llamacli.engine.runtime.context_params import native_params
 from llamacli.engine.runtime.hardware import available_memory
 from llamacli.engine.runtime.loading import ALL_LAYERS, as_loaded, fill_params
@@ -76,6 +76,8 @@ class NativeMeter:
 
     def measure(self, model: ModelParams, context: ContextParams, size: int) -> MemoryNeed:
         """Return the memory needed for a context of `size` tokens. Raises ModelError and MemoryFullError as `Meter` does."""
+        if model.mtp or model.draft_model is not None:
+            context = replace(context, rollback=MOST_DRAFT)
         self._check_cells(size * context.n_seq_max)
         register_nodes(model.rpc)
         lib = library()

@@ -133,12 +133,15 @@ class Contexts:
             self._close_drafts()
             context.close()
         outputs = max(self.params.n_outputs, self.params.n_seq_max + MOST_DRAFT)
-        params = dataclasses.replace(self.params, n_ctx=size, n_outputs=outputs)
+        drafts = self._draft_model is not None or self._model.params.mtp
+        rollback = MOST_DRAFT if drafts else self.params.rollback
+        params = dataclasses.replace(self.params, n_ctx=size, n_outputs=outputs, rollback=rollback)
         self._grows = True
         try:
             self._context = interruptible(lambda: Context(self._model, params), self._flag)
-            context = self._context
-            self._drafts = interruptible(lambda: self._open_drafts(context, params), self._flag)
+            if drafts:
+                context = self._context
+                self._drafts = interruptible(lambda: self._open_drafts(context, params), self._flag)
         finally:
             self._grows = False
             if self._closed:  # by a signal handler, which could not free the model under the context
@@ -150,21 +153,19 @@ class Contexts:
             self._shared.scheduler.slots.adopt(0, list(kept.tokens))
         return self._shared
 
-    def _open_drafts(self, context: Context, params: ContextParams) -> DraftSource | None:
-        """Return what drafts beside a context: a draft model or the model's own heads, if wanted. An error closes it."""
+    def _open_drafts(self, context: Context, params: ContextParams) -> DraftSource:
+        """Return what drafts beside a context: the draft model, or the model's own heads. An error closes the context."""
         try:
             if self._draft_model is not None:
                 return self._draft_model.open_context(params)
-            if self._model.params.mtp:
-                from llamacli.engine.generation.drafts.head_drafts import HeadDrafts  # few models have heads
+            from llamacli.engine.generation.drafts.head_drafts import HeadDrafts  # few models have heads
 
-                heads = Context(self._model, dataclasses.replace(params, swa_full=True, n_outputs=0), heads_of=context)
-                return HeadDrafts(context, heads)
+            heads = Context(self._model, dataclasses.replace(params, swa_full=True, n_outputs=0, rollback=0), heads_of=context)
+            return HeadDrafts(context, heads)
         except BaseException:
             self._context = None
             context.close()
             raise
-        return None
 
     def _close_drafts(self) -> None:
         drafts, self._drafts = self._drafts, None

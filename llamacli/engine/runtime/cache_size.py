@@ -14,10 +14,11 @@ _LARGE = 1 << 28
 """Bytes of KV cache up to which the memory check is skipped."""
 
 
-def check_cache(model: Model, params: ContextParams, size: int) -> None:
+def check_cache(model: Model, params: ContextParams, size: int, *, beside: int = 0) -> None:
     """Reject a cache larger than the memory: the system would grant it, and kill the process when it is used.
 
-    The estimate is an upper bound (full attention in every layer). Models whose layers cache less (sliding window, recurrent)
+    `beside` are bytes that another cache, still empty, will take. The estimate is an upper bound (full attention in every
+    layer). Models whose layers cache less (sliding window, recurrent)
     are left to the allocator.
 
     Raises:
@@ -27,11 +28,12 @@ def check_cache(model: Model, params: ContextParams, size: int) -> None:
     on_device = params.kv_offload and lib.llama_supports_gpu_offload()
     if model.is_recurrent or model.window or on_device:
         return
-    needed = cache_bytes(model, params) * size * params.n_seq_max
+    needed = cache_bytes(model, params) * size * params.n_seq_max + beside
     available = available_memory()
     if needed > _LARGE and available is not None and needed > available:
         raise MemoryFullError(
-            f"the KV cache of {size} tokens needs {format_bytes(needed)}, but only {format_bytes(available)} are free",
+            f"the KV cache{'s' if beside else ''} of {size} tokens need{'' if beside else 's'} {format_bytes(needed)}, "
+            f"but only {format_bytes(available)} are free",
             hint="use a smaller n_ctx, or cache_type_k=q8_0 and cache_type_v=q8_0",
             parameter="n_ctx",
         )

@@ -86,6 +86,7 @@ class Context:
             self._handle = self._create(c_params, size)
         # llama.cpp rounds up to 256; the requested size is the limit.
         self.n_ctx = min(size, int(self._library.llama_n_ctx_seq(self._handle)))
+        self._rollback = int(self._library.llama_n_rs_seq(self._handle))
         self.n_batch = int(self._library.llama_n_batch(self._handle))
         self.n_outputs = min(self.n_batch, c_params.n_outputs_max)
         self._batch = BatchArrays(self.n_batch)
@@ -227,7 +228,9 @@ class Context:
 
         What a window needs before them is overwritten by later micro-batches only.
         """
-        return self.is_cuttable or (not self.model.is_recurrent and count < min(self.n_batch, self.params.n_ubatch))
+        if self.model.is_recurrent:
+            return count <= self._rollback
+        return self.is_cuttable or count < min(self.n_batch, self.params.n_ubatch)
 
     def copy(self, source: int, target: int) -> None:
         """Replace the cache of `target` with that of `source`."""

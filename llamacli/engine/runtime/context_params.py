@@ -26,7 +26,7 @@ def native_params(p: ContextParams, size: int, kernels: Kernels) -> Any:
     c.n_ctx = min(size * p.n_seq_max, 2**32 - 1)
     c.n_batch = min(p.n_batch, c.n_ctx)
     c.n_ubatch = min(p.n_ubatch, c.n_batch)
-    c.n_seq_max = p.n_seq_max
+    c.n_seq_max, c.n_rs_seq = p.n_seq_max, p.rollback
     # One row of logits per sequence instead of one per token of the batch saves 100 MiB on a small model.
     c.n_outputs_max = c.n_batch if p.embeddings or p.all_outputs else max(p.n_seq_max, min(p.n_outputs, c.n_batch))
     c.n_threads, c.n_threads_batch = threads, p.threads_batch or threads

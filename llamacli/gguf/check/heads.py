@@ -6,11 +6,17 @@ from llamacli.errors import UsageError
 from llamacli.gguf.header import Header
 from llamacli.gguf.model import ModelFiles
 
-_KNOWN = frozenset({"cohere2moe", "deepseek2", "deepseek32", "deepseek4", "glm-dsa", "glm4moe", "glm5-next", "hy_v3", "mimo2"})
-"""Architectures for which llama.cpp has a graph of such layers, and whose last tokens can be taken back."""
+_KNOWN = frozenset({
+    "cohere2moe", "deepseek2", "deepseek32", "glm-dsa", "glm4moe", "hy_v3", "mimo2", "bailingmoe3",
+    "deepseek4", "glm5-next", "nemotron_h_moe", "qwen35", "qwen35moe", "qwen3next",
+})  # fmt: skip
+"""Architectures for which llama.cpp has a graph of such layers."""
 
-_RECURRENT = frozenset({"bailingmoe3", "nemotron_h_moe", "qwen35", "qwen35moe", "qwen3next"})
-"""Those with recurrent layers, which cannot take back the tokens of a wrong draft."""
+TAKES_BACK = frozenset({
+    "bailingmoe3", "deepseek4", "glm5-next", "kimi-k3", "lfm2", "lfm2moe", "nemotron_h", "nemotron_h_moe", "qwen35",
+    "qwen35moe", "qwen4exp",
+})  # fmt: skip
+"""Architectures with recurrent layers for which llama.cpp keeps the states before the last tokens (`n_rs_seq`)."""
 
 _NEEDED = ("eh_proj", "enorm", "hnorm")
 
@@ -43,7 +49,7 @@ def check_heads(files: ModelFiles) -> None:
             f"{name} has no layer that predicts further tokens (MTP)",
             hint="-md takes a smaller model of the same family", parameter="mtp",
         )  # fmt: skip
-    if architecture in _RECURRENT:
+    if architecture == "qwen3next":
         raise UsageError(
             f"{name} has recurrent layers ({architecture}), which cannot take back the tokens of a wrong draft", parameter="mtp"
         )

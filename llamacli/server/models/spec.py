@@ -66,7 +66,7 @@ class ModelSpec:
     """A model that may be served. `name` and `aliases` are what clients call it; `find` returns its file, fetched if need be.
 
     `find_projector` returns the projector of the file, None if it has none, and `projector` is its name if it was given.
-    `add_draft` returns the parameters with the draft model, if there is one, and `draft` is its name.
+    `add_draft` returns the parameters with what drafts, if anything does, and `draft` are the values that say so.
     `sampling` changes the defaults of sampling, which the model may recommend. `template` replaces the model's chat template.
     `fewer_sequences` are tried in turn if there is too little memory for those of `context`.
     """
@@ -76,7 +76,7 @@ class ModelSpec:
     find_projector: Callable[[Path], Path | None] = _no_projector
     projector: str | None = None
     add_draft: Callable[[ModelParams], ModelParams] = _no_draft
-    draft: str | None = None
+    draft: tuple[str | int | None, ...] = ()
     aliases: tuple[str, ...] = ()
     model: ModelParams = field(default_factory=ModelParams)
     context: ContextParams = field(default_factory=ContextParams)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+from tiny_memories import memory_model
 
 from llamacli.engine.engine import Engine
 from llamacli.engine.events import Answer
@@ -14,7 +15,8 @@ from llamacli.engine.fit.search import fit_model
 from llamacli.engine.generation.drafts.gate import Account, Gate
 from llamacli.engine.generation.drafts.model_gate import ModelGate
 from llamacli.engine.params import ContextParams, GenerationParams, ModelParams, SamplingParams
-from llamacli.errors import LlamacliError, ModelNotFoundError, UsageError
+from llamacli.engine.runtime import cache_size
+from llamacli.errors import LlamacliError, MemoryFullError, ModelNotFoundError, UsageError
 
 CONTEXT = ContextParams(n_ctx=512, threads=1)
 TEXT = "the weather in the world and the weather in us and "
@@ -259,3 +261,37 @@ def test_less_probable_tokens_are_worth_drafting_if_they_are_cheap():
     gate = make_gate(0.010, 0.5)
     assert 0 < ModelGate(0.01).least(gate) < ModelGate(0.5).least(gate) <= 0.9
     assert ModelGate(0.5).least(Gate()) == 0.0
+
+
+def test_a_model_that_takes_back_no_token_says_that_nothing_is_drafted(tmp_path):
+    recurrent = memory_model(tmp_path / "recurrent.gguf", "recurrent")
+    draft = tiny.tiny_model(tmp_path / "draft.gguf", context=4096)
+    with opened(recurrent, draft) as engine:
+        assert engine.notes == ["draft.gguf drafts nothing: the layers of recurrent.gguf cannot take back tokens"]
+        assert answer(engine, TEXT, GenerationParams(max_tokens=20, sampling=GREEDY, draft=4)).timings.draft_n == 0
+    with pytest.raises(UsageError, match="cannot be a draft model: it is recurrent"):
+        opened(draft, recurrent)
+
+
+def test_two_caches_must_fit_together(quantized_model, monkeypatch):
+    plain, itself = (ContextParams(n_ctx=4096, n_seq_max=256, threads=1), str(quantized_model))
+    with Engine(quantized_model, ModelParams(draft_model=itself), plain) as engine:
+        one = cache_size.cache_bytes(engine.model, plain) * 4096 * 256
+        monkeypatch.setattr(cache_size, "available_memory", lambda: one * 3 // 2)
+        with pytest.raises(MemoryFullError, match=r"the draft model .*: the KV caches of 4096 tokens need .*, but only"):
+            answer(engine, TEXT, GenerationParams(max_tokens=4))
+
+
+@pytest.mark.parametrize("kind", ["hybrid", "swa"])
+@pytest.mark.parametrize("draft", [1, 4, 15])
+def test_layers_that_keep_little_take_back_what_was_wrong(tmp_path_factory, kind, draft):
+    folder = tmp_path_factory.mktemp(kind)
+    target = memory_model(folder / "target.gguf", kind)
+    small = tiny.tiny_model(folder / "draft.gguf", context=4096)
+    params = GenerationParams(max_tokens=60, sampling=SAMPLINGS["greedy"], draft=0)
+    with opened(target, None) as plain, opened(target, small) as drafting:
+        for text in (TEXT, TEXT + "in the", "other"):
+            expected = answer(plain, text, params)
+            found = answer(drafting, text, dataclasses.replace(params, draft=draft))
+            assert found.content == expected.content
+            assert found.timings.draft_n > found.timings.draft_n_accepted

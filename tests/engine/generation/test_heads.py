@@ -26,11 +26,13 @@ SAMPLINGS = {
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> dict[str, Path]:
-    """One model whose head knows the next token, and one with random weights."""
+    """Models whose head knows the next token, and with random weights; the hybrid ones have a recurrent layer."""
     folder = tmp_path_factory.mktemp("heads")
     return {
         "foreseeing": tiny_mtp.mtp_model(folder / "foreseeing.gguf", foresees=True),
         "random": tiny_mtp.mtp_model(folder / "random.gguf"),
+        "hybrid": tiny_mtp.hybrid_mtp_model(folder / "hybrid.gguf"),
+        "foreseeing hybrid": tiny_mtp.hybrid_mtp_model(folder / "foreseeing-hybrid.gguf", foresees=True),
     }
 
 
@@ -43,7 +45,7 @@ def answer(engine: Engine, text: str, params: GenerationParams) -> Answer:
     return found
 
 
-@pytest.mark.parametrize("kind", ["foreseeing", "random"])
+@pytest.mark.parametrize("kind", ["foreseeing", "random", "hybrid", "foreseeing hybrid"])
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 def test_the_answer_is_the_one_without_heads(models, kind, sampling):
     params = GenerationParams(max_tokens=60, sampling=SAMPLINGS[sampling], draft=0)
@@ -57,10 +59,11 @@ def test_the_answer_is_the_one_without_heads(models, kind, sampling):
             assert bool(found.timings.draft_n) == (bool(draft) if draft is not None else bool(found.timings.draft_n))
 
 
+@pytest.mark.parametrize("kind", ["foreseeing", "foreseeing hybrid"])
 @pytest.mark.parametrize("draft", [1, 4, 15])
-def test_what_heads_foresee_is_accepted(models, draft):
+def test_what_heads_foresee_is_accepted(models, kind, draft):
     params = GenerationParams(max_tokens=60, sampling=SamplingParams(temperature=0), draft=draft)
-    with opened(models["foreseeing"], mtp=True) as engine:
+    with opened(models[kind], mtp=True) as engine:
         found = answer(engine, TEXT, params)
         assert found.timings.draft_n_accepted == found.timings.draft_n > 20
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from llamacli.engine.generation.drafts.model_drafts import ModelDrafts
 from llamacli.engine.params import ContextParams, ModelParams
+from llamacli.engine.runtime.cache_size import cache_bytes, check_cache
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.context import Context
 from llamacli.engine.runtime.model import Model
@@ -53,7 +54,7 @@ def draft_context_params(params: ContextParams) -> ContextParams:
     plain = ContextParams()
     names = [field.name for field in dataclasses.fields(plain) if field.name.startswith(("rope_", "yarn_"))]
     own = {name: getattr(plain, name) for name in names}
-    return dataclasses.replace(params, swa_full=True, invariant=False, n_outputs=0, burst_seconds=_NO_LIMIT, **own)
+    return dataclasses.replace(params, swa_full=True, invariant=False, n_outputs=0, rollback=0, burst_seconds=_NO_LIMIT, **own)
 
 
 class DraftModel:
@@ -81,8 +82,11 @@ class DraftModel:
         Raises:
             MemoryFullError: if the context does not fit beside that of the larger model.
         """
+        own, size = draft_context_params(params), params.n_ctx or self._target.n_ctx_train
+        beside = cache_bytes(self._target, params) * size * params.n_seq_max
         try:
-            context = Context(self.model, draft_context_params(params))
+            check_cache(self.model, own, size, beside=beside)
+            context = Context(self.model, own)
         except MemoryFullError as error:
             raise MemoryFullError(
                 f"the draft model {self.model.path.name}: {error.message}", hint=error.hint, parameter=error.parameter
