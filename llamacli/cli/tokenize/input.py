@@ -16,6 +16,7 @@ from llamacli.cli.framework.context import AppContext
 from llamacli.documents.formats import PDF, ZIP
 from llamacli.engine.tokenization.documents import BLOCK, Document, text_document
 from llamacli.errors import UsageError
+from llamacli.media.kind import HEAD_BYTES, kind_of
 from llamacli.units import counted
 
 if TYPE_CHECKING:
@@ -190,14 +191,23 @@ def _file_document(path: Path, *, replace: bool) -> Document:
     def blocks() -> Iterator[bytes]:
         try:
             with path.open("rb") as file:
-                if not replace and file.peek(len(PDF)).startswith((PDF, ZIP)):
-                    hint = f"llamacli run -f {path} --show-text | llamacli tokenize counts the tokens of its text"
-                    raise UsageError(f"{path} is a PDF document or a ZIP archive, not text", hint=hint)
+                if not replace:
+                    _check_head(path, file.peek(HEAD_BYTES))
                 yield from iter(lambda: file.read(BLOCK), b"")
         except OSError as error:
             raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
 
     return Document(str(path), blocks)
+
+
+def _check_head(path: Path, head: bytes) -> None:
+    """Raise UsageError for a file that begins as a document, an image or a sound does."""
+    if head.startswith((PDF, ZIP)):
+        hint = f"llamacli run -f {path} --show-text | llamacli tokenize counts the tokens of its text"
+        raise UsageError(f"{path} is a PDF document or a ZIP archive, not text", hint=hint)
+    if (kind := kind_of(head)) is not None:
+        hint = f'llamacli run -f {path} --dry-run "PROMPT" counts its tokens, and --chat those of messages that contain it'
+        raise UsageError(f"{path} is {'an image' if kind == 'image' else 'a sound'}, not text", hint=hint)
 
 
 def _blocks(stream: io.BufferedIOBase) -> Iterator[bytes]:

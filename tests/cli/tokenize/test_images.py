@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from fakes import Result, invoke
-from pictures import audio_part, image_part
+from pictures import audio_part, image_part, picture, wav
 from tiny_projector import write_projector
 from tiny_vision import Kind, Seeing
 
@@ -105,6 +105,15 @@ def test_what_is_not_taken_is_one_line(
     assert alone.stderr.count("\n") == 1
     beside = tokenize(seeing, "-f", file, "-f", write(tmp_path, "b.json", TEXT), "--count", kind=kind, **options)
     assert (beside.status, "19 " in beside.stdout) == (6, True)
+
+
+@pytest.mark.parametrize(("data", "noun"), [(picture(), "an image"), (wav(), "a sound")])
+def test_a_file_that_is_an_image_is_not_text(seeing: Seeing, tmp_path: Path, data: bytes, noun: str) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(data)
+    result = tokenize(seeing, "-f", str(path), "--count")
+    assert (result.status, result.stdout) == (2, "")
+    assert f"x is {noun}, not text (llamacli run -f {path} --dry-run" in result.stderr
 
 
 @pytest.mark.parametrize("mmproj", ["wide", "none"])
