@@ -40,7 +40,33 @@ class Access:
     patience: float = PATIENCE
 
 
-class _UnixConnection(http.client.HTTPConnection):
+class _Connection(http.client.HTTPConnection):
+    """A connection that sends the head of a request with its body, so that the server is woken once."""
+
+    _parts: list[Any] | None = None
+
+    def request(self, *args: Any, **options: Any) -> None:
+        """Send a request."""
+        self._parts = []
+        try:
+            super().request(*args, **options)
+        finally:
+            parts, self._parts = self._parts, None
+        self.send(b"".join(parts))
+
+    def send(self, data: Any) -> None:
+        """Send data, or keep it while a request is put together."""
+        if self._parts is None:
+            super().send(data)
+        else:
+            self._parts.append(data)
+
+
+class _TlsConnection(_Connection, http.client.HTTPSConnection):
+    """A connection over TLS."""
+
+
+class _UnixConnection(_Connection):
     """A connection to a unix socket."""
 
     def connect(self) -> None:
@@ -203,8 +229,8 @@ class Transport:
         proxy = urlsplit(self._access.proxy) if self._access.proxy else None
         host, port = (proxy.hostname or "", proxy.port or 80) if proxy is not None else (address.host, address.port)
         if address.scheme == "http":
-            return http.client.HTTPConnection(host, port, timeout=CONNECT_SECONDS)
-        connection = http.client.HTTPSConnection(host, port, timeout=CONNECT_SECONDS, context=self._tls_context())
+            return _Connection(host, port, timeout=CONNECT_SECONDS)
+        connection = _TlsConnection(host, port, timeout=CONNECT_SECONDS, context=self._tls_context())
         if proxy is not None:
             connection.set_tunnel(address.host, address.port, self._proxy_headers())
         return connection

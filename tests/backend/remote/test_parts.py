@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from llamacli.backend.remote.access import proxy_for, read_key
@@ -11,7 +13,7 @@ from llamacli.backend.remote.problem import error_of, read_refusal
 from llamacli.backend.remote.retry import pause, should_retry
 from llamacli.backend.remote.secret import Secret
 from llamacli.backend.remote.sse import MOST_BYTES, read_events
-from llamacli.backend.remote.transport import Access, check_access
+from llamacli.backend.remote.transport import Access, _Connection, check_access
 from llamacli.engine.params import SamplingParams
 from llamacli.errors import ContextFullError, GrammarError, ModelNotFoundError, RemoteError, UsageError
 from llamacli.openai.client.request import Draft, add_generation, unchosen
@@ -53,6 +55,16 @@ def test_a_wrong_address_is_one_clear_line(text: str) -> None:
 )  # fmt: skip
 def test_only_loopback_is_local(text: str, local: bool) -> None:
     assert parse_address(text).is_local is local
+
+
+def test_the_head_of_a_request_is_sent_with_its_body() -> None:
+    sent: list[bytes] = []
+    connection = _Connection("localhost")
+    connection.sock = SimpleNamespace(sendall=sent.append, close=lambda: None)  # type: ignore[assignment]
+    connection.request("POST", "/v1/completions", b"{}", {"Host": "localhost"})
+    (whole,) = sent
+    assert whole.startswith(b"POST /v1/completions HTTP/1.1\r\n")
+    assert whole.endswith(b"\r\n\r\n{}")
 
 
 def test_a_key_is_never_shown_and_never_travels_in_the_clear() -> None:
