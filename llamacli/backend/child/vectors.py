@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,6 +31,9 @@ TEXTS_AT_ONCE: Final = 64
 
 GROUPS_AHEAD: Final = 16
 """Groups of vectors that a child may compute before they are taken."""
+
+_KNOWN_AT_ONCE: Final = 4 * TEXTS_AT_ONCE
+"""The same of texts that are all there: a window's."""
 
 _MOST_CHARACTERS: Final = 1 << 20
 
@@ -92,9 +95,35 @@ def _error_of(fault: Fault) -> LlamacliError:
     return error if isinstance(error, LlamacliError) else LlamacliError(str(error))
 
 
+class _KnownGroups(Iterator[tuple["Text", ...]]):
+    """The groups of texts that are all there: nobody waits for them, or asks whether there are more."""
+
+    def __init__(self, texts: Sequence[Text]) -> None:
+        self._left = deque(_groups(texts, _KNOWN_AT_ONCE))
+
+    @property
+    def is_over(self) -> bool:
+        """True after the last group."""
+        return not self._left
+
+    def __next__(self) -> tuple[Text, ...]:
+        if not self._left:
+            raise StopIteration
+        return self._left.popleft()
+
+    def close(self) -> None:
+        """Forget the rest."""
+        self._left.clear()
+
+
+def _groups_of(texts: Iterable[Text]) -> _KnownGroups | Generator[tuple[Text, ...] | None, None, None]:
+    """The groups of texts; those that are still to come are read ahead on a thread."""
+    return _KnownGroups(texts) if isinstance(texts, list | tuple) else prefetch(_groups(texts), lambda: None)
+
+
 def embed(child: Child, request: VectorRequest, texts: Iterable[Text]) -> Generator[Outcome, None, None]:
-    """Yield the outcomes of texts in order, embedded by a child. The texts are read ahead on a thread."""
-    with closing(prefetch(_groups(texts), lambda: None)) as groups:
+    """Yield the outcomes of texts in order, embedded by a child."""
+    with closing(_groups_of(texts)) as groups:
         yield from _embed_groups(child, request, groups)
 
 
@@ -112,7 +141,7 @@ def embed_again(
     """
     in_flight: deque[Text] = deque()
     done = 0
-    with closing(prefetch(_groups(texts), lambda: None)) as groups:
+    with closing(_groups_of(texts)) as groups:
         while True:
             try:
                 for outcome in _embed_groups(child, request, groups, in_flight, partial(_report, on_done, done)):
@@ -155,7 +184,8 @@ def _embed_groups(
     def source(_count: int) -> tuple[list[Any], bool]:
         group = next(groups, ())
         in_flight.extend(group or ())
-        return [fault_of(text) if isinstance(text, LlamacliError) else text for text in group or ()], group == ()
+        is_last = group == () or (isinstance(groups, _KnownGroups) and groups.is_over)
+        return [fault_of(text) if isinstance(text, LlamacliError) else text for text in group or ()], is_last
 
     with closing(child.stream(EMBED, request, source=source)) as items:
         for item in itertools.chain.from_iterable(items):
@@ -175,14 +205,14 @@ def _outcome(item: Vectors | NoVectors) -> Outcome:
     return Embedded(item.index, vectors, item.row_tokens, item.truncated)
 
 
-def _groups(texts: Iterable[Text]) -> Iterator[tuple[Text, ...]]:
+def _groups(texts: Iterable[Text], most: int = TEXTS_AT_ONCE) -> Iterator[tuple[Text, ...]]:
     """The texts in groups, none of which is empty."""
     group: list[Text] = []
     characters = 0
     for text in texts:
         group.append(text)
         characters += 0 if isinstance(text, LlamacliError) else len(text)
-        if len(group) >= TEXTS_AT_ONCE or characters >= _MOST_CHARACTERS:
+        if len(group) >= most or characters >= _MOST_CHARACTERS:
             yield tuple(group)
             group, characters = [], 0
     if group:
