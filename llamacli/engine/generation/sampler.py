@@ -41,12 +41,13 @@ class Sampler:
         self._choice = new_struct("llamacli_choice")
         self._choice_reference = reference(self._choice)
         self._top = struct_array("llamacli_candidate", [(0, 0.0)] * max(self._n_top, 1))
-        self._chain = _build_chain(model, params, self.seed, active)
+        is_greedy = params.temperature <= 0 and all(name in _KEEP_BEST for name in active)
+        self._chain = _build_chain(model, params, self.seed, [] if is_greedy else active)  # C takes the best token itself
         self._lane = new_struct("llamacli_lane")
         self._lane_reference = reference(self._lane)
         lane = self._lane
         lane.chain, lane.biases, lane.n_biases, lane.n_top = self._chain, self._biases, len(biases), self._n_top
-        lane.greedy = params.temperature <= 0 and all(name in _KEEP_BEST for name in active)
+        lane.greedy = is_greedy
         lane.top_k = max(params.top_k, params.min_keep, 1) if prefilter else 0
 
     def sample(self, context_handle: Any, index: int, matcher: Any = None) -> int:
@@ -158,7 +159,7 @@ def _build_chain(model: Model, params: SamplingParams, seed: int, active: list[s
             raise MemoryFullError("out of memory for a sampler")
         lib.llama_sampler_chain_add(chain, sampler)
 
-    makers = _makers(model, params, seed)
+    makers = _makers(model, params, seed) if active else {}
     for name in active:
         add(makers[name]())
     if not params.mirostat and "adaptive_p" not in active:
