@@ -1,8 +1,9 @@
 """What `llamacli run` need not do again: the time of whole processes with the prompt cache and drafts, and without.
 
-    python tests/performance/bench_reuse.py MODEL [--pairs 5] [--tokens 1650] [--only cache|drafts|json|prompts|rows]
+    python tests/performance/bench_reuse.py MODEL [--pairs 5] [--tokens 1650] [--only cache|drafts|json|prompts|rows|texts]
 
-Runs are interleaved, greedy, and their texts must be equal. Ratios below 1 mean that the reuse saves time.
+Runs are interleaved, greedy, and their texts must be equal. Ratios below 1 mean that the reuse saves time. `texts` compares the
+texts of 200 prompts of all kinds with and without drafts and caches; `--slice 0:50` takes a part of them, also of `prompts`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import statistics
 import subprocess
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import peers
@@ -116,45 +118,93 @@ def bench_json(model: Path, pairs: int, folder: Path) -> None:
         show(f"JSON, to {base}", {kind: [1e3 * one for one in found] for kind, found in times.items()}, base, "ms")
 
 
-def prompts(count: int) -> list[str]:
-    """Return prompts of several kinds: stories, code, lists, JSON, tables, and texts to be repeated or changed."""
-    names = ("glass", "rivers", "a clock", "the moon", "bread", "ships", "a garden", "trade", "music", "snow")
-    kinds = (
-        "The history of {} begins with",
-        "def parse_{}(text):\n    lines = text.split()\n",
-        "1. {}\n2. {}s\n3.",
-        '[{{"name": "{}", "size": 1}}, {{"name": "{}", "size": 2}}, {{"name"',
-        "| name | value |\n|---|---|\n| {} | 1 |\n| {} | 2 |\n|",
-        "Repeat: I like {} and I like {} too. I like {} and I",
-        "Question: what is {}?\nAnswer:",
-    )
-    return [kinds[i % len(kinds)].replace("{}", names[i // len(kinds) % len(names)]).replace("{{", "{").replace("}}", "}")
-            for i in range(count)]  # fmt: skip
+_NAMES = ("glass", "rivers", "a clock", "the moon", "bread", "ships", "a garden", "trade", "music", "snow")
+_KINDS = (
+    "The history of {} begins with",
+    "def parse_{}(text):\n    lines = text.split()\n",
+    "1. {}\n2. {}s\n3.",
+    '[{"name": "{}", "size": 1}, {"name": "{}", "size": 2}, {"name"',
+    "| name | value |\n|---|---|\n| {} | 1 |\n| {} | 2 |\n|",
+    "Repeat: I like {} and I like {} too. I like {} and I",
+    "Question: what is {}?\nAnswer:",
+    "Dear Sir or Madam,\n\nI am writing to you about {}, which",
+    "<ul>\n<li>{}</li>\n<li>more {}</li>\n<li>",
+    "name,kind,price\n{},new,10\n{},old,20\n",
+    "Translate to French: I have seen {}.\nFrench: J'ai vu",
+    "A poem about {}:\n\nO {},",
+    "User: Tell me about {}.\nAssistant: Certainly!",
+    "import os\n\nclass Store:\n    def get(self, name='{}'):\n        return self.items[name]\n\n    def set(self, name='{}'",
+    "# {}\n\n## Summary\n\n- {} is\n- {} has\n-",
+    "Text: {} was found, and {} was lost.\nSummary:",
+    "SELECT name, size FROM things WHERE name = '{}'\nUNION\nSELECT name, size FROM",
+    "2 + 2 = 4\n3 + 3 = 6\n4 + 4 = 8\n5 + 5 =",
+    "Old: We sell {} and {} here.\nNew, in capitals: WE SELL",
+    "Once upon a time there was {}. Every day {} said: good morning. One day",
+)
 
 
-def bench_prompts(model: Path, count: int) -> None:
-    """Compare many answers with drafts and without, greedy and seeded, in one process."""
+def prompts() -> list[str]:
+    """Return 200 prompts: stories, code, lists, JSON, tables, letters, and texts to be repeated or changed."""
+    return [kind.replace("{}", name) for name in _NAMES for kind in _KINDS]
+
+
+def bench_prompts(model: Path, part: slice, rounds: int) -> None:
+    """Compare many answers with drafts and without, by turns greedy and seeded, in one process; the least time of each."""
     from llamacli.engine.engine import Engine
     from llamacli.engine.events import Answer
     from llamacli.engine.params import ContextParams, GenerationParams, SamplingParams
 
     ratios, totals, accepted = [], [0.0, 0.0], 0
     with Engine(model, context=ContextParams(n_ctx=512)) as engine:
-        for number, prompt in enumerate(prompts(count)):
+        for number, prompt in list(enumerate(prompts()))[part]:
             sampling = SamplingParams(temperature=0.0 if number % 2 else 0.8, seed=number, ignore_eos=True)
-            seconds, texts = {}, set()
-            for draft in (0, None) if number % 4 < 2 else (None, 0):
+            times: dict[int | None, list[float]] = {0: [], None: []}
+            texts = set()
+            for turn in range(2 * rounds):
+                draft = 0 if (number + turn + turn // 2) % 2 else None
                 params = GenerationParams(max_tokens=40, sampling=sampling, draft=draft)
                 (answer,) = [one for one in engine.answer(engine.text_turn(prompt), params) if isinstance(one, Answer)]
-                seconds[draft] = answer.timings.predicted_ms / 1e3
+                times[draft].append(answer.timings.predicted_ms / 1e3)
                 accepted += answer.timings.draft_n_accepted
                 texts.add(answer.content)
             assert len(texts) == 1, f"the texts of {prompt!r} differ"
-            ratios.append(seconds[None] / seconds[0])
-            totals = [totals[0] + seconds[None], totals[1] + seconds[0]]
+            best = {draft: min(seconds) for draft, seconds in times.items()}
+            ratios.append((best[None] / best[0], prompt))
+            totals = [totals[0] + best[None], totals[1] + best[0]]
     ratios.sort()
-    print(f"{count} prompts: all {totals[0] / totals[1]:.3f}, median {statistics.median(ratios):.3f}, ", end="")
-    print(f"9 of 10 below {ratios[len(ratios) * 9 // 10]:.3f}, most {ratios[-1]:.3f}; {accepted} tokens accepted", flush=True)
+    found = [ratio for ratio, _ in ratios]
+    print(f"{len(ratios)} prompts: all {totals[0] / totals[1]:.3f}, median {statistics.median(found):.3f}, ", end="")
+    print(f"9 of 10 below {found[len(found) * 9 // 10]:.3f}; {accepted} tokens accepted; slowest:", flush=True)
+    for ratio, prompt in ratios[:-6:-1]:
+        print(f"  {ratio:.3f} {prompt!r}", flush=True)
+
+
+def compare_texts(model: Path, part: slice, folder: Path) -> None:
+    """Compare greedy and seeded texts: plain, with drafts on what is in memory, and after a prompt that came from the disk."""
+    from llamacli.backend.prompt_cache import CachedPrompts
+    from llamacli.engine.engine import Engine
+    from llamacli.engine.events import Answer
+    from llamacli.engine.params import ContextParams, GenerationParams, SamplingParams
+    from llamacli.store.prompt_cache.cache import PromptCache
+
+    context, store, count, restored, drafted = ContextParams(n_ctx=1024), PromptCache(folder / "texts", 1 << 30), 0, 0, 0
+    with Engine(model, context=context) as writer, Engine(model, context=context) as reader:
+        for number, prompt in list(enumerate(prompts()))[part]:
+            turn = writer.text_turn(f"{number}. {COPIED[: 600 + 5 * number]}\n\n{prompt}")
+            for temperature in (0.0, 0.8):
+                sampling, texts = SamplingParams(temperature=temperature, seed=number, ignore_eos=True), []
+                for engine, draft in ((writer, 0), (writer, None), (reader, None)):
+                    params = GenerationParams(max_tokens=32, sampling=sampling, draft=draft)
+                    cached = CachedPrompts(engine, store, "")
+                    events = cached.answer(turn, (), partial(engine.answer, turn, params))
+                    (answer,) = [one for one in events if isinstance(one, Answer)]
+                    cached.close()
+                    texts.append(answer.content)
+                    restored += answer.usage.restored_tokens
+                    drafted += answer.timings.draft_n
+                count += 1
+                assert len(set(texts)) == 1, f"the texts of {prompt!r} differ at temperature {temperature}: {texts}"
+    print(f"{count} texts are equal; {drafted:,} tokens were drafted, {restored:,} came from the disk", flush=True)
 
 
 def bench_rows(model: Path, pairs: int, tokens: int, folder: Path) -> None:
@@ -182,7 +232,8 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=1650)
-    parser.add_argument("--only", choices=("cache", "drafts", "json", "prompts", "rows"))
+    parser.add_argument("--only", choices=("cache", "drafts", "json", "prompts", "rows", "texts"))
+    parser.add_argument("--slice", type=lambda text: slice(*map(int, text.split(":"))), default=slice(None))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -193,9 +244,11 @@ def main() -> None:
         if options.only in (None, "json"):
             bench_json(options.model, options.pairs, folder)
         if options.only in (None, "prompts"):
-            bench_prompts(options.model, 40 * options.pairs)
+            bench_prompts(options.model, options.slice, options.pairs)
         if options.only in (None, "rows"):
             bench_rows(options.model, max(1, options.pairs // 2), options.tokens, folder)
+        if options.only in (None, "texts"):
+            compare_texts(options.model, options.slice, folder)
 
 
 if __name__ == "__main__":
