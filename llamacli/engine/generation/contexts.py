@@ -132,7 +132,8 @@ class Contexts:
             shared.close()
             self._close_drafts()
             context.close()
-        outputs = max(self.params.n_outputs, self.params.n_seq_max + MOST_DRAFT)
+        sequences = self.params.n_seq_max
+        outputs = max(self.params.n_outputs, sequences + MOST_DRAFT, 4 * sequences, min(8 * sequences, 32))  # see `gate.SIZES`
         drafts = self._draft_model is not None or self._model.params.mtp
         rollback = MOST_DRAFT if drafts else self.params.rollback
         params = dataclasses.replace(self.params, n_ctx=size, n_outputs=outputs, rollback=rollback)

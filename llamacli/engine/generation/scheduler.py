@@ -18,13 +18,13 @@ from llamacli.engine.events import Event, Failed, Finished, Token
 from llamacli.engine.generation.batches.burst import Burst, Choice
 from llamacli.engine.generation.batches.pace import PromptPace
 from llamacli.engine.generation.batches.planner import InvariantPlanner, MixedPlanner, Planned, Planner, batch_of
-from llamacli.engine.generation.drafts.drafter import Draft, Drafter, Limits
+from llamacli.engine.generation.drafts.drafter import Draft
+from llamacli.engine.generation.drafts.proposals import Proposals
 from llamacli.engine.generation.prompts.media import MediaPrompts
 from llamacli.engine.generation.prompts.staged import StagedPrompts
 from llamacli.engine.generation.request import Request, check_length
 from llamacli.engine.generation.sequence import Sequence
 from llamacli.engine.generation.slots import Slots
-from llamacli.engine.params import MOST_DRAFT
 from llamacli.engine.runtime.context import Context
 from llamacli.errors import CancelledError, LlamacliError, UsageError
 
@@ -51,8 +51,7 @@ class Scheduler:
         self._media = MediaPrompts(context, encoder)
         self.slots = Slots(context, staged)
         self._bursts = Burst(context)
-        self._drafter = Drafter(drafts)
-        self._can_draft = context.can_drop_last(MOST_DRAFT)
+        self._proposals = Proposals(context, drafts, is_exact=self.slots.is_exact)
         n_batch, n_ubatch = context.n_batch, min(context.n_batch, context.params.n_ubatch)
         pace = self._pace = PromptPace(context.params.prompt_seconds, n_ubatch)
         self._planner: Planner = (
@@ -116,9 +115,9 @@ class Scheduler:
         try:
             if chunk is not None:
                 events += self._evaluate_chunk(*chunk)
-            elif (draft := self._draft(plan)) is not None:
-                events += self._check(plan[0][0], draft)
-            elif (steps := self._burst_steps(plan)) > 1 or (steps == 1 and self._drafter.watches):
+            elif drafts := self._proposals.drafts(self._generating(plan)):
+                events += self._check(plan, drafts)
+            elif (steps := self._burst_steps(plan)) > 1 or (steps == 1 and self._proposals.watches):
                 events += self._burst(plan, steps)
             else:
                 tokens, positions, sequences, outputs = batch_of(plan)
@@ -141,17 +140,19 @@ class Scheduler:
         steps = min(sequence.burst_limit for sequence, _ in plan)
         if len(plan) < self.active:
             steps = min(steps, 1)  # prompts wait
-        if len(plan) == 1:
-            steps = min(steps, self._drafter.burst_limit(plan[0][0].id, len(plan[0][0].cached)))
-        return steps
+        return min(steps, self._proposals.burst_limit([sequence for sequence, _ in plan]))
+
+    def _generating(self, plan: list[Planned]) -> list[Sequence]:
+        """The sequences of a plan, if all that run are in it; none if prompts wait."""
+        return [sequence for sequence, _ in plan] if len(plan) == self.active else []
 
     def _burst(self, plan: list[Planned], steps: int) -> list[Event]:
         """Evaluate a plan several times."""
-        stops = self._may_draft(plan[0][0])  # of one that generates alone: there is no other in the plan
+        stops = self._proposals.stops_bursts(self._generating(plan))
         started = time.perf_counter()
         done, cancelled = self._bursts.run([sequence.lane(stops=stops) for sequence, _ in plan], steps)
-        if len(plan) == 1 and done:
-            self._drafter.generated(len(done), time.perf_counter() - started)
+        if done:
+            self._proposals.generated(len(plan), len(done), time.perf_counter() - started)
         if len(done) == 1:
             self._follow(plan)
         return self._finish_burst(plan, done, cancelled)
@@ -159,46 +160,31 @@ class Scheduler:
     def _follow(self, plan: list[Planned]) -> None:
         """Show what was evaluated to whoever drafts from it."""
         first = 0
-        for sequence, count in plan if self._drafter.watches else ():
-            self._drafter.follow(sequence, sequence.pending[:count], sequence.position, first)
+        for sequence, count in plan if self._proposals.watches else ():
+            self._proposals.follow(sequence, sequence.pending[:count], sequence.position, first)
             first += count
 
-    def _draft(self, plan: list[Planned]) -> Draft | None:
-        """Return a draft for a sequence that generates alone, if there is one."""
-        sequence = plan[0][0]
-        if not self._may_draft(sequence):
-            return None
-        room = min(sequence.draft_room, self._context.n_outputs - 1)
-        if room < 1:
-            return None
-        params, certain = sequence.request.params, sequence.certain_tokens()
-        limits = Limits(params.draft, room, params.draft_p_min)
-        return self._drafter.draft(sequence.id, sequence.slot, sequence.cached, sequence.pending[0], limits, certain=certain)
-
-    def _may_draft(self, sequence: Sequence) -> bool:
-        """Return whether a sequence generates alone and wants drafts, unasked only where they leave its answer the same."""
-        most = sequence.request.params.draft
-        is_asked_for = most is not None or self._drafter.model is not None
-        return self.active == 1 and most != 0 and self._can_draft and (is_asked_for or self.slots.is_exact)
-
-    def _check(self, sequence: Sequence, draft: Draft) -> list[Event]:
-        """Evaluate the pending token of a sequence with a draft, and keep what would have been chosen without."""
+    def _check(self, plan: list[Planned], drafts: list[Draft]) -> list[Event]:
+        """Evaluate the pending tokens of sequences with drafts of one length, and keep what would have been chosen without."""
         started = time.perf_counter()
-        tokens = [*sequence.pending, *draft.tokens]
-        start, accepted = sequence.position, 0
-        positions = list(range(start, start + len(tokens)))
-        self._context.decode(tokens, positions, [sequence.slot] * len(tokens), [1] * len(tokens), counts=False)
+        sequences, size = [sequence for sequence, _ in plan], 1 + len(drafts[0].tokens)
+        tokens = [token for one, draft in zip(sequences, drafts, strict=True) for token in (*one.pending, *draft.tokens)]
+        positions = [one.position + index for one in sequences for index in range(size)]
+        slots = [one.slot for one in sequences for _ in range(size)]
+        self._context.decode(tokens, positions, slots, [1] * len(tokens), counts=False)
+        events: list[Event] = []
+        accepted = [0] * len(sequences)
 
-        def advance() -> list[Event]:
-            nonlocal accepted
-            events, accepted = sequence.checked(draft.tokens)
-            self.slots.forget_rest(sequence)
-            self._drafter.follow(sequence, tokens[: accepted + 1], start, 0)
-            return events
+        def advance(number: int) -> list[Event]:
+            first = number * size
+            found, accepted[number] = sequences[number].checked(drafts[number].tokens, first)
+            self.slots.forget_rest(sequences[number])
+            self._proposals.follow(sequences[number], tokens[first : first + accepted[number] + 1], positions[first], first)
+            return found
 
-        events = self._advance(sequence, advance)
-        if not sequence.finished:
-            self._drafter.checked(draft, accepted, len(sequence.cached), time.perf_counter() - started)
+        for number, sequence in enumerate(sequences):
+            events += self._advance(sequence, partial(advance, number))
+        self._proposals.checked(sequences, drafts, accepted, time.perf_counter() - started)
         return events
 
     def _plan(self) -> list[Planned]:
@@ -275,7 +261,7 @@ class Scheduler:
             events = [Failed(sequence.id, error)]
         if sequence.finished:
             self.slots.free(sequence)
-            self._drafter.ended(sequence.cached[len(sequence.request.prompt) :])
+            self._proposals.ended(sequence.id, sequence.cached[len(sequence.request.prompt) :])
         return events
 
     def cancel(self, sequence: Sequence) -> Finished | None:

@@ -176,17 +176,18 @@ class Sequence:
         """Return tokens of the text that the constraint makes certain; the model may divide it otherwise."""
         return self._guide.certain_tokens() if self._guide is not None else []
 
-    def checked(self, draft: tuple[int, ...]) -> tuple[list[Event], int]:
+    def checked(self, draft: tuple[int, ...], first: int = 0) -> tuple[list[Event], int]:
         """Advance by the pending token and by those of a draft, all of which were evaluated, as far as they are what is chosen.
 
-        Return the events, and the number of accepted tokens. Each token is chosen as without a draft.
+        `first` is the output of the pending token. Return the events, and the number of accepted tokens. Each token is chosen
+        as without a draft.
         """
         events: list[Event] = []
         before = self._progress.accepted
         self._progress.drafted += len(draft)
         for output, token in enumerate((*draft, None)):
             self._expected = token
-            events += self.evaluated(1, output)
+            events += self.evaluated(1, first + output)
             if self.finished or self._progress.accepted - before <= output:
                 break
         self._expected = None

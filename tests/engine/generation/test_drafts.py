@@ -123,7 +123,7 @@ def test_a_text_that_lost_its_beginning_starts_anew():
     text = [1, 2, 3, 4, 5, 6, 1, 2]
     assert drafter.draft(0, 0, text, 3, Limits(4, 10)).tokens == (4, 5, 6, 1)
     assert drafter.draft(0, 0, text[6:], 3, Limits(4, 10)) is None
-    drafter.ended([7, 8, 9, 10, 11])
+    drafter.texts.ended(0, [7, 8, 9, 10, 11])
     assert drafter.draft(1, 0, [0, 7, 8], 9, Limits(2, 10)).tokens == (10, 11)  # from an earlier answer
     assert drafter.draft(1, 0, [0, 7, 8], 9, Limits(2, 0)) is None
 

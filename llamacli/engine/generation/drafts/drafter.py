@@ -9,20 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llamacli.engine.generation.batches.burst import STEPS
-from llamacli.engine.generation.drafts.gate import CERTAIN, MODEL, Account, Gate, size_of
-from llamacli.engine.generation.drafts.repeats import GRAM, Repeats
+from llamacli.engine.generation.drafts.gate import CERTAIN, MODEL, STEPS_NEAR_SUCCESS, Account, Gate, size_of
 from llamacli.engine.generation.drafts.source import DraftSource
+from llamacli.engine.generation.drafts.texts import Texts
 from llamacli.engine.media.placeholders import is_placeholder
 from llamacli.engine.params import MOST_DRAFT
 
 if TYPE_CHECKING:
     from llamacli.engine.generation.sequence import Sequence
-
-_POOL_TOKENS = 1 << 16
-"""Tokens of earlier answers that are kept to draft from."""
-
-_LOOK_BACK = 32
-_STEPS_NEAR_SUCCESS = 2
 
 _PATIENCE = 8
 """Tokens without a draft after which a source that has to see every token is given up for the answer."""
@@ -58,9 +52,9 @@ class Drafter:
     def __init__(self, model: DraftSource | None = None) -> None:
         self._gate = Gate()
         self.model = model
-        self._pool = Repeats()
+        self.texts = Texts()
         self._sequence = -1
-        self._repeats, self._account = Repeats(), Account()
+        self._account = Account()
         self._follows_draft = self._asks_model = False
         self._without_draft = 0
 
@@ -73,14 +67,11 @@ class Drafter:
         of text that must follow.
         """
         if sequence != self._sequence:
-            self._sequence, self._repeats, self._account = sequence, Repeats(), Account()
+            self._sequence, self._account = sequence, Account()
             self._without_draft = 0
-        if len(self._repeats) > len(text):  # a part of it was dropped, to make room in the context
-            self._repeats = Repeats()
-        self._repeats.extend([*text[len(self._repeats) :], last])
         if limits.room < 1:
             return None
-        match, tokens = (CERTAIN, certain) if certain else self._guess([*text[-_LOOK_BACK:], last])
+        match, tokens = (CERTAIN, certain) if certain else self.texts.guess(sequence, text, last)
         tokens = list(itertools.takewhile(lambda token: not is_placeholder(token), tokens))
         available = min(len(tokens), limits.room, MOST_DRAFT)
         if limits.most is None:
@@ -115,12 +106,6 @@ class Drafter:
         model.gate.book(-seconds, seconds)
         return None
 
-    def _guess(self, end: Series[int]) -> tuple[int, Series[int]]:
-        """Return the length of the longest match of the end of a text, and what followed there."""
-        if len(end) <= GRAM:
-            return 0, ()
-        return max((self._repeats.guess(end, MOST_DRAFT), self._pool.guess(end, MOST_DRAFT)), key=lambda one: one[0])
-
     def _worth(self, match: int, available: int) -> int:
         """Return how many drafted tokens pay, and may be lost."""
         single = self._gate.single
@@ -131,7 +116,7 @@ class Drafter:
         if self.watches and self._without_draft <= _PATIENCE:
             return 1
         is_near = sequence == self._sequence and (self._asks_model or self._account.is_near_success(position))
-        return _STEPS_NEAR_SUCCESS if is_near else STEPS
+        return STEPS_NEAR_SUCCESS if is_near else STEPS
 
     def checked(self, draft: Draft, accepted: int, position: int, seconds: float) -> None:
         """Record how many tokens of the last draft were accepted, and how long its evaluation took."""
@@ -169,9 +154,3 @@ class Drafter:
         """Show the model's heads what was just evaluated of a sequence; `output` is the first token's index in its batch."""
         if self.model is not None and self.watches and sequence.request.params.draft != 0:
             self.model.follow(sequence.slot, tokens, position, output)
-
-    def ended(self, answer: Series[int]) -> None:
-        """Keep an answer to draft others from."""
-        if len(self._pool) > _POOL_TOKENS:
-            self._pool = Repeats()
-        self._pool.extend(answer)

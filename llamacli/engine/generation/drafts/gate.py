@@ -30,7 +30,10 @@ _DEBT = 1.0
 _SHARE_OF_TIME = 0.005
 """What they may cost beyond that, as a share of its time."""
 
-_NEAR = 32
+NEAR = 32
+"""Tokens after a success in which a draft is looked for more often."""
+
+STEPS_NEAR_SUCCESS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,7 @@ class Account:
     def __init__(self) -> None:
         self._saved = 0.0
         self._passed = 0.0
-        self._success = -_NEAR
+        self._success = -NEAR
 
     @property
     def passed(self) -> float:
@@ -121,13 +124,17 @@ class Account:
         self._saved += saved
         self._passed += seconds
 
+    def settle(self) -> None:
+        """Begin with other answers: what was saved before is not theirs to lose."""
+        self._saved = min(0.0, self._saved)
+
     def succeeded(self, position: int) -> None:
         """Record that a draft was accepted."""
         self._success = position
 
     def is_near_success(self, position: int) -> bool:
         """Return whether a draft was accepted shortly before: another one may be possible after every token."""
-        return position < self._success + _NEAR
+        return position < self._success + NEAR
 
 
 def size_of(count: int) -> int:
