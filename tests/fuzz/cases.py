@@ -6,6 +6,7 @@ import functools
 import json
 import random
 import tempfile
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -118,25 +119,35 @@ def projector(chance: random.Random, folder: Path) -> Case:
     kind, data, done = projector_mutants.mutant(chance)
     path = folder / "mmproj-mutant.gguf"
     path.write_bytes(data)
-    return data, f"{kind}: {done}", forked(functools.partial(use_projector, seeing_model(kind)), path)
+    return data, f"{kind}: {done}", functools.partial(projector_outcome, seeing_model(kind), path)
 
 
-def use_projector(model: Path, path: Path, say: Say) -> None:
-    """Check a projector as `info --check` and every load do, load it, and have it encode what it takes."""
+def projector_outcome(model: Path, path: Path) -> Outcome:
+    """Check a projector as `info --check` and every load do; what is sound is used in a child."""
+    from llamacli.engine.media.compatibility import check_projector
+    from llamacli.gguf.model import read_file_header
+
+    try:
+        found = check_projector(path, read_file_header(model))
+    except LlamacliError as error:
+        return Outcome("refused", f"{type(error).__name__}: {error}", {"stage": "check"})
+    except Exception:  # noqa: BLE001 - whatever it is, it is the outcome
+        return Outcome("traceback", traceback.format_exc(), {"stage": "check"})
+    return run_forked(functools.partial(use_projector, model, path, "image" if found.image else "audio"))
+
+
+def use_projector(model: Path, path: Path, takes: str, say: Say) -> None:
+    """Load a projector, and have it encode what it takes."""
     from llamacli.engine.chat.message import Message
     from llamacli.engine.engine import Engine
     from llamacli.engine.events import Answer
-    from llamacli.engine.media.compatibility import check_projector
     from llamacli.engine.media.media import new_image, new_sound
     from llamacli.engine.params import ContextParams, GenerationParams, ModelParams, SamplingParams
-    from llamacli.gguf.model import read_file_header
 
-    say(stage="check")
-    found = check_projector(path, read_file_header(model))
     say(stage="load")
     with Engine(model, ModelParams(mmproj=str(path)), ContextParams(n_ctx=2048, threads=1)) as engine:
         say(stage="encode")
-        media = new_image(40, 40, bytes(range(48)) * 100) if found.image else new_sound(16_000, bytes(64_000))
+        media = new_image(40, 40, bytes(range(48)) * 100) if takes == "image" else new_sound(16_000, bytes(64_000))
         turn = engine.chat_turn([Message("user", (media, "What is it?"))])
         params = GenerationParams(max_tokens=2, sampling=SamplingParams(temperature=0))
         assert any(isinstance(event, Answer) for event in engine.answer(turn, params))

@@ -1,4 +1,6 @@
-"""A few hundred mutants of models (also through commands), grammars, schemas, regular expressions and states: see README.md."""
+"""A few hundred mutants of models (also through commands), grammars, schemas, regular expressions and states, and a thousand of
+projectors: see README.md.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +26,16 @@ def test_mutants_end_as_they_should(kind: str, pytestconfig: pytest.Config) -> N
     assert sum(counts) == cases
     unloadable = [int(line.split()[2]) for line in done.stdout.splitlines() if line.startswith("model: unloadable")]
     assert sum(unloadable) <= cases // 100, done.stdout
+
+
+def test_mutants_of_projectors_are_refused_before_they_are_loaded_or_work(pytestconfig: pytest.Config) -> None:
+    cases = pytestconfig.getoption("--fuzz-cases") // 10
+    done = fuzz("--kind", "projector", "--cases", cases)
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}"
+    counts = {line.split()[2]: int(line.split()[1]) for line in done.stdout.splitlines()}
+    assert counts.keys() == {"done", "refused"}
+    assert sum(counts.values()) == cases
+    assert counts["done"] > cases // 20
 
 
 def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:

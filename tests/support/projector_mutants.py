@@ -23,13 +23,13 @@ SOMETIMES = (
     "clip.vision.preproc_max_tiles", "clip.vision.preproc_image_size", "clip.vision.spatial_merge_size",
     "clip.vision.projector.scale_factor", "clip.vision.n_wa_pattern", "clip.vision.window_size",
     "clip.vision.attention.head_count_kv", "clip.vision.attention.head_dim", "clip.minicpmv_version",
-    "clip.audio.num_mel_bins",
+    "clip.audio.num_mel_bins", "clip.audio.projector.stack_factor", "clip.audio.attention.head_dim",
 )  # fmt: skip
 
 
 def mutant(chance: random.Random) -> tuple[tiny_vision.Kind, bytes, str]:
     """The kind of model that a mutant belongs to, its file, and what was done to it."""
-    kind: tiny_vision.Kind = chance.choice(("idefics3", "qwen2vl"))
+    kind: tiny_vision.Kind = chance.choice(("idefics3", "qwen2vl", "gemma3", "ultravox"))
     metadata, tensors = tiny_vision.projector_parts(kind)
     done: list[str] = []
     for _ in range(chance.choice((1, 1, 2, 3))):

@@ -1,4 +1,4 @@
-"""Writes projector files with headers that llama.cpp would accept, and a tensor that states a width; they encode nothing."""
+"""Writes projector files with headers that llama.cpp would accept, and the tensors of an encoder without layers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import tiny
 from tiny import ARRAY, F32, U32, Tensor, Typed
 
-_SIZES = {"embedding_length": 32, "feed_forward_length": 64, "block_count": 1, "projection_dim": 64, "attention.head_count": 4}
+_SIZES = {"embedding_length": 32, "feed_forward_length": 64, "block_count": 0, "projection_dim": 64, "attention.head_count": 4}
 _NORMAL = Typed(ARRAY, [0.5, 0.5, 0.5], F32)
 
 
@@ -22,10 +22,19 @@ def projector_metadata(kind: str = "vision", projector: str = "idefics3") -> dic
     return {"general.architecture": "clip", "general.type": "mmproj", "clip.projector_type": projector, **own}
 
 
+def projector_tensors(width: int = 64, name: str = "mm.model.fc.weight") -> list[Tensor]:
+    """The tensors of such a projector, the last of which is the named one."""
+    sees = _SIZES["embedding_length"]
+    return [
+        Tensor("v.patch_embd.weight", (8, 8, 3, sees), bytes(4 * 8 * 8 * 3 * sees)),
+        Tensor(name, (sees, width), bytes(4 * sees * width)),
+    ]
+
+
 def write_projector(
     path: Path, metadata: dict[str, Any] | None = None, *, width: int = 64, tensor: str = "mm.model.fc.weight"
 ) -> Path:
     """Write a projector for models with embeddings of `width` values; return its path."""
     content = projector_metadata() if metadata is None else metadata
-    path.write_bytes(tiny.gguf_bytes(content, [Tensor(tensor, (8, width), bytes(4 * 8 * width))]))
+    path.write_bytes(tiny.gguf_bytes(content, projector_tensors(width, tensor)))
     return path

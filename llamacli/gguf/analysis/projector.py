@@ -106,8 +106,8 @@ def _encoder(header: Header, kind: str) -> Encoder:
 def _width(header: Header, stated: str, kind: str) -> int | None:
     name, dimension = _OUTPUTS.get(stated, ("", 0))
     for tensor in header.tensors:
-        if tensor.name == name and dimension < len(tensor.shape):
-            return tensor.shape[dimension]
+        if tensor.name == name:
+            return tensor.shape[dimension] if dimension < len(tensor.shape) else 1
     return header.integer(f"clip.{kind}.projection_dim")
 
 
