@@ -3,6 +3,8 @@
 #define LLAMACLI_COLUMNS 4
 #include "simd_avx2.h"
 #include "weights.h"
+#include "weights_k.h"
+#include "weights_tables.h"
 #include "product.h"
 #include "attention.h"
 

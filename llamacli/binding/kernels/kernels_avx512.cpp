@@ -3,6 +3,8 @@
 #define LLAMACLI_COLUMNS 16
 #include "simd_avx512.h"
 #include "weights.h"
+#include "weights_k.h"
+#include "weights_tables.h"
 #include "product.h"
 #include "attention.h"
 
