@@ -116,7 +116,8 @@ def test_a_run_does_not_load_what_it_does_not_need():
     script = (
         "import sys; sys.path.insert(0, 'tests/support'); from fakes import invoke; assert invoke('run', 'x').status == 0;"
         "heavy = {'pydantic', 'rich', 'numpy', 'huggingface_hub', 'prompt_toolkit', 'asyncio', 'jsonschema', "
-        "'llamacli.grammar.gbnf', 'llamacli.documents.web', 'llamacli.documents.ignore', 'bs4'};"
+        "'llamacli.grammar.gbnf', 'llamacli.documents.web', 'llamacli.documents.ignore', 'bs4', "
+        "'llamacli.batch.shard_record', 'llamacli.render.code'};"
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
     )
     result = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
