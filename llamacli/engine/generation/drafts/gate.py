@@ -21,7 +21,7 @@ CERTAIN = 1 << 10
 MODEL = 1 << 11
 """The length of a match that stands for what a draft model guesses."""
 
-_GOOD_MATCHES = ((MODEL, 0.8), (CERTAIN, 0.95), (16, 0.95), (8, 0.8), (5, 0.7), (0, 0.3))
+_GOOD_MATCHES = ((MODEL, 0.85), (CERTAIN, 0.95), (16, 0.95), (8, 0.8), (5, 0.7), (0, 0.3))
 """Lengths of matches, and the share of tokens that is taken to be accepted after them before it is measured."""
 
 _DEBT = 1.0
@@ -93,8 +93,13 @@ class Gate:
         return best
 
     def cost(self, size: int) -> float:
-        """Return the seconds of an evaluation of a size of `SIZES`, estimated before it is measured."""
-        return self._costs.get(size, (self._single or 0.0) * (1 + _SLOPE * (size - 1)))
+        """Return the seconds of an evaluation of a size of `SIZES`; before it is measured, as a smaller one suggests."""
+        if size in self._costs:
+            return self._costs[size]
+        single = self._single or 0.0
+        smaller = max((one for one in self._costs if one < size), default=0)
+        each = (self._costs[smaller] - single) / (smaller - 1) if smaller else _SLOPE * single
+        return single + max(0.0, each) * (size - 1)
 
     @property
     def share_of_model(self) -> float:

@@ -6,7 +6,7 @@ from llamacli.engine.generation.drafts.gate import SIZES, Account, Gate, Size
 
 _SHARE_OF_NEW = 0.25
 
-_SHARE_OF_PROMPT = 0.3
+_SHARE_OF_PROMPT = 0.15
 """Time of a token that is read among many, as a share of that of a generated one, before it is measured."""
 
 _WORTH_MEASURING = 16
@@ -15,10 +15,16 @@ _WORTH_MEASURING = 16
 _DEBT = 2.0
 """What the first drafts may cost before they have saved anything, in evaluations of one token of the larger model."""
 
+_TRIALS = 4.0
+"""What trials may cost before anything is known of a draft model, in the same."""
+
 _SHARE_OF_TIME = 0.005
 """What trials may cost later, as a share of all time: a draft model that did not pay may do so in another text."""
 
 _MOST_LEAST = 0.9
+
+_PER_PROBABILITY = 0.5
+"""A token is accepted more often than its probability says where the larger model takes the most probable one."""
 
 
 class ModelGate:
@@ -64,7 +70,7 @@ class ModelGate:
         best: Size = gate.best(1.0, available, float("inf"), each)
         single, count = gate.single or 0.0, min(size - 1, available)
         loss = reading + each * count + gate.cost(size) - single
-        if not best.count or loss > _DEBT * single + _SHARE_OF_TIME * self._passed - self._lost:
+        if not best.count or loss > _TRIALS * single + _SHARE_OF_TIME * self._passed - self._lost:
             return 0
         self._is_trial = True
         return count
@@ -75,7 +81,7 @@ class ModelGate:
             return 0.0
         first, last = SIZES[0], SIZES[-1]
         check = max(0.0, (gate.cost(last) - gate.cost(first)) / (last - first))
-        return min(_MOST_LEAST, (self._price(gate.single) + check) / gate.single)
+        return min(_MOST_LEAST, _PER_PROBABILITY * (self._price(gate.single) + check) / gate.single)
 
     def book(self, saved: float, seconds: float) -> None:
         """Record what a draft of this model saved in so many seconds, or lost if negative."""
