@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import random
 from dataclasses import replace
@@ -27,10 +28,15 @@ SOMETIMES = (
 )  # fmt: skip
 
 
+@functools.cache
+def _parts(kind: tiny_vision.Kind) -> tuple[dict[str, Any], list[tiny.Tensor]]:
+    return tiny_vision.projector_parts(kind)
+
+
 def mutant(chance: random.Random) -> tuple[tiny_vision.Kind, bytes, str]:
     """The kind of model that a mutant belongs to, its file, and what was done to it."""
     kind: tiny_vision.Kind = chance.choice(("idefics3", "qwen2vl", "gemma3", "ultravox"))
-    metadata, tensors = tiny_vision.projector_parts(kind)
+    metadata, tensors = (part.copy() for part in _parts(kind))
     done: list[str] = []
     for _ in range(chance.choice((1, 1, 2, 3))):
         match chance.randrange(8):
