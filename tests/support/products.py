@@ -49,6 +49,7 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "ggml_backend_tensor_set": (None, (c_void_p, c_void_p, c_size_t, c_size_t)),
     "ggml_backend_tensor_get": (None, (c_void_p, c_void_p, c_size_t, c_size_t)),
     "ggml_backend_graph_compute": (c_int, (c_void_p, c_void_p)),
+    "ggml_quantize_requires_imatrix": (c_bool, (c_int,)),
     "ggml_quantize_chunk": (c_size_t, (c_int, POINTER(c_float), c_void_p, c_int64, c_int64, c_int64, c_void_p)),
 }
 
@@ -62,11 +63,13 @@ def _function(name: str) -> Any:
 
 
 def quantize(kind: ggml_type, weights: Floats) -> NDArray[np.uint8]:
-    """Return rows of weights as ggml quantizes them, as bytes."""
+    """Return rows of weights as ggml quantizes them, as bytes. All weights matter alike, if a type must know that."""
     rows, width = weights.shape
     source = np.ascontiguousarray(weights, dtype=np.float32)
     to = np.empty((rows, int(library().ggml_row_size(kind, width))), np.uint8)
-    _function("ggml_quantize_chunk")(kind, source.ctypes.data_as(POINTER(c_float)), to.ctypes.data, 0, rows, width, None)
+    equal = np.ones(width, np.float32)
+    matter = equal.ctypes.data if _function("ggml_quantize_requires_imatrix")(kind) else None
+    _function("ggml_quantize_chunk")(kind, source.ctypes.data_as(POINTER(c_float)), to.ctypes.data, 0, rows, width, matter)
     return to
 
 

@@ -198,6 +198,9 @@ inline const llamacli::product_kernel * find_kernel(int type) {
         case GGML_TYPE_Q4_K: return &kernel<q4_k>;
         case GGML_TYPE_Q5_K: return &kernel<q5_k>;
         case GGML_TYPE_Q6_K: return &kernel<q6_k>;
+        case GGML_TYPE_IQ2_XXS: return &kernel<iq2_xxs>;
+        case GGML_TYPE_IQ2_XS: return &kernel<iq2_xs>;
+        case GGML_TYPE_IQ2_S: return &kernel<iq2_s>;
         case GGML_TYPE_IQ3_S: return &kernel<iq3_s>;
         case GGML_TYPE_IQ3_XXS: return &kernel<iq3_xxs>;
         case GGML_TYPE_IQ4_NL: return &kernel<iq4_nl>;

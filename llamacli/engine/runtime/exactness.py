@@ -19,8 +19,8 @@ from llamacli.engine.runtime.state import cache_parts, model_digest, override_pa
 from llamacli.gguf.split import part_names
 
 _OF_OUR_KERNELS = frozenset({
-    "F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ3_XXS", "IQ3_S",
-    "IQ4_NL", "IQ4_XS", "MXFP4",
+    "F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ2_XXS", "IQ2_XS",
+    "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_NL", "IQ4_XS", "MXFP4",
 })  # fmt: skip
 """Types of weights that `find_kernel` in `binding/kernels/product.h` knows."""
 
