@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Sequence as Series
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -96,9 +95,9 @@ class Drafter:
             least = max(least, model.gate.least(self._gate))
         if not count:
             return None
-        started, self._asks_model = time.perf_counter(), True
+        self._asks_model = True
         tokens = model.draft(slot, text, count, least)
-        seconds = time.perf_counter() - started
+        seconds = model.gate.making
         if tokens:
             self._without_draft = 0
             return Draft(tuple(tokens), MODEL, seconds)

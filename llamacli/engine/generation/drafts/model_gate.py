@@ -34,18 +34,25 @@ class ModelGate:
         self._relative_size = relative_size
         self._each: float | None = None
         self._each_read: float | None = None
+        self._is_cold = self._reads_cold = True
+        self.making = 0.0
+        """Seconds that the tokens of the last draft took."""
         self._passed = 0.0
         self._lost = 0.0
         self._is_trial = False
 
     def measured_tokens(self, count: int, seconds: float) -> None:
-        """Record how long drafting some tokens took."""
-        if count:
-            self._each = _smoothed(self._each, seconds / count)
+        """Record how long drafting some tokens took. The first ones are not counted: nothing is in memory yet."""
+        if self._is_cold:
+            self._is_cold, self.making = False, 0.0
+        elif count:
+            self._each, self.making = _smoothed(self._each, seconds / count), seconds
 
     def measured_catch_up(self, count: int, seconds: float) -> None:
-        """Record how long reading some tokens took. The time of a few is no measure."""
-        if count >= _WORTH_MEASURING:
+        """Record how long reading some tokens took. The time of a few, or of the first, is no measure."""
+        if self._reads_cold:
+            self._reads_cold = not count
+        elif count >= _WORTH_MEASURING:
             self._each_read = _smoothed(self._each_read, seconds / count)
 
     def count(self, gate: Gate, account: Account, available: int, missing: int) -> int:
