@@ -99,7 +99,7 @@ def test_tensors_are_there_and_fit(tmp_path: Path, kind: Kind, change: dict[str,
     [
         ("phi4", {}, "key clip.vision.image_min_pixels: missing"),
         ("idefics3", {"clip.vision.projector.scale_factor": Typed(U32, 0)},
-         "key clip.vision.projector.scale_factor: is 0, expected a number from 1 to 16"),
+         "key clip.vision.projector.scale_factor: is 0, expected a number from 1 to 4"),
         ("idefics3", {"clip.vision.image_min_pixels": Typed(U32, 9), "clip.vision.image_max_pixels": Typed(U32, 8)},
          "key clip.vision.image_max_pixels: is 8, less than the 9 of image_min_pixels"),
         ("idefics3", {"clip.minicpmv_version": Typed(U32, 3)}, "key clip.minicpmv_version: has type u32, expected i32"),

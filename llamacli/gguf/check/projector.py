@@ -127,7 +127,9 @@ def _range_findings(header: Header, kind: str, name: str | None) -> Iterator[Fin
     for key in _REQUIRED_KEYS.get(name or "", ()):
         if f"clip.{kind}.{key}" not in header.metadata:
             yield key_finding(header, f"clip.{kind}.{key}", "missing")
-    ranges = {**dict.fromkeys(_MERGES, range(1, _MOST_MERGED + 1)), "window_size": range(_MOST_WINDOW + 1)}
+    side, patch = (header.integer(f"clip.{kind}.{size}") for size in ("image_size", "patch_size"))
+    merged = min(side // patch, _MOST_MERGED) if side and patch else _MOST_MERGED  # patches that become one, on each side
+    ranges = {**dict.fromkeys(_MERGES, range(1, max(merged, 1) + 1)), "window_size": range(_MOST_WINDOW + 1)}
     for key, allowed in ranges.items():
         value = header.integer(f"clip.{kind}.{key}")
         if value is not None and value not in allowed:
