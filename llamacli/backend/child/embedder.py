@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -74,7 +75,7 @@ class ChildEmbedder(ChildOwner):
     def _load(self, on_load: Callable[[float], None] | None = None) -> Child:
         self._child = self._start()
         try:
-            self._opened = self._child.call(OPEN, self._arguments, on_item=on_load)
+            self._opened = self._child.call(OPEN, self._arguments, on_item=on_load, meanwhile=_import_numpy)
         except BaseException:
             self._child.abandon()
             raise
@@ -152,6 +153,11 @@ class ChildEmbedder(ChildOwner):
     def cancel(self) -> None:
         """End running work at once. Safe from any thread."""
         self._child.tell(CANCEL)
+
+
+def _import_numpy() -> None:
+    """Import NumPy, which vectors are arrays of, before the child needs all cores."""
+    importlib.import_module("numpy")
 
 
 def open_embedder(
