@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import tiny_bert
 from kv_cache import cached_positions
+from measured_rows import MACHINE
 
 from llamacli.bench.measure.affinity import check_cpus, cpu_flags, thread_ids
 from llamacli.bench.measure.events import ResultReady, StageStarted
@@ -25,6 +26,8 @@ from llamacli.bench.measure.resources import BenchResources
 from llamacli.bench.measure.rows import COLUMNS, result_row
 from llamacli.bench.measure.run import measure
 from llamacli.bench.measure.token_test import TokenTest, load_model, warm_until_stable
+from llamacli.engine.engine import Engine
+from llamacli.engine.events import Answer
 from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.canceller import Canceller
 from llamacli.engine.system import describe_build
@@ -95,6 +98,42 @@ def test_end_to_end_reads_and_generates_the_requested_tokens(base):
     assert len(sample.steps_ns) == 5
     assert sample.prompt_ns + sum(sample.steps_ns) <= sample.total_ns
     ready.close()
+
+
+@pytest.mark.parametrize("draft", [0, None, 4])
+def test_end_to_end_with_drafts_and_a_prompt_that_was_read_before(quantized_model, monkeypatch, draft):
+    test = BenchTest(model=str(quantized_model), n_prompt=300, n_gen=40, n_threads=1, workload="end-to-end",
+                     draft=draft, prompt_cache=True)  # fmt: skip
+    found = []
+    answer = Engine.answer
+
+    def seen(self, turn, params, **more):
+        for event in answer(self, turn, params, **more):
+            if isinstance(event, Answer) and params.max_tokens:
+                assert params.draft == draft
+                found.append(event)
+            yield event
+
+    monkeypatch.setattr(Engine, "answer", seen)
+    (result,) = results([test])
+    assert result.error is None
+    assert all(one.usage.restored_tokens >= one.usage.prompt_tokens - 2 for one in found)
+    row = result_row(result, MACHINE)
+    assert (row["draft"], row["prompt_cache"]) == ({0: "off", None: "auto", 4: "4"}[draft], True)
+
+
+@pytest.mark.parametrize("kind", ["swa", "recurrent", "hybrid"])
+def test_states_that_cannot_be_cut_are_kept_for_end_to_end_tests(memory_models, kind):
+    test = BenchTest(
+        model=str(memory_models[kind]), n_prompt=300, n_gen=2, n_threads=1, workload="end-to-end", prompt_cache=True
+    )
+    (result,) = results([test])
+    assert result.error is None
+
+
+def test_a_short_prompt_is_not_kept_for_end_to_end_tests(base):
+    (result,) = results([changed(base, n_prompt=60, n_gen=2, workload="end-to-end", prompt_cache=True)])
+    assert "more than 128 tokens" in (result.error or "")
 
 
 def test_end_to_end_needs_room_for_the_template(base):

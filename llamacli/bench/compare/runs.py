@@ -20,6 +20,7 @@ _RESULT_COLUMNS = {
 }  # fmt: skip
 _DEFAULTS: Final = {
     "workload": "speed", "n_parallel": 1, "kernels": "upstream", "loras": "", "rpc": "", "image": "", "mmproj": "",
+    "draft": "off", "prompt_cache": False,
 }  # fmt: skip
 """Our own columns that describe a test, with the values that hold for llama-bench."""
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from llamacli.bench.measure.kept_prompt import KeptPrompt
 from llamacli.bench.measure.params import BenchTest, Repetition
 from llamacli.bench.measure.setup import context_params, model_params
 from llamacli.engine.chat.prompt import Prompt
@@ -34,7 +35,8 @@ _WARM_TOKENS = 16
 class EndToEndTest:
     """A chat turn of `n_prompt` tokens (including the template's) that is answered with `n_gen` tokens.
 
-    The prompts of all repetitions differ from their first words, so that no evaluated prefix is reused. Models without a
+    The prompts of all repetitions differ from their first words, so that no evaluated prefix is reused, but with
+    `prompt_cache` the whole prompt, which was read before. Models without a
     template get plain text. Sampling is that of `run`, with a fixed seed, but continues at the end of an answer.
 
     Raises (by the constructor): what `Engine` raises; UsageError if the template alone is longer than the prompt.
@@ -69,9 +71,12 @@ class EndToEndTest:
         return self._turn(min(self.test.n_gen, _WARM_TOKENS)).total_ns
 
     def _turn(self, n_gen: int) -> Repetition:
-        params = GenerationParams(max_tokens=n_gen, sampling=self._sampling, draft=0)
+        params = GenerationParams(max_tokens=n_gen, sampling=self._sampling, draft=self.test.draft)
+        kept = KeptPrompt(self.engine, self._prompt(self._words)) if self.test.prompt_cache else None
         started = time.perf_counter_ns()
         prompt = self._prompt(self._words)
+        if kept is not None:
+            kept.restore()
         arrivals: list[int] = []
         for event in self.engine.answer(text_turn(prompt), params, cancel=self._cancel):
             if isinstance(event, Piece) and event.token is not None:

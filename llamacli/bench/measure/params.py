@@ -72,6 +72,8 @@ class BenchTest:
     repack: bool = True
     kernels: Kernels = "own"
     rpc: tuple[str, ...] = ()
+    draft: int | None = 0
+    prompt_cache: bool = False
 
     def __post_init__(self) -> None:
         for parameter, value, least, most in (
@@ -91,6 +93,7 @@ class BenchTest:
         _require(self.n_prompt + self.n_gen + self.n_depth <= _INT_MAX, f"a test can have at most {_INT_MAX} tokens")
         if self.image or self.workload == "image":
             _check_size(self.image)
+        _require(self.draft is None or self.draft >= 0, "draft must be at least 0", "draft")
         _require(self.n_batch >= self.n_parallel, "n_batch must be at least the number of sequences", "n_batch")
 
     @property

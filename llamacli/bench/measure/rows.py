@@ -70,6 +70,8 @@ def _own_part(result: BenchResult) -> dict[str, Any]:
         "n_parallel": test.n_parallel,
         "kernels": test.kernels,
         "rpc": ",".join(test.rpc),
+        "draft": "auto" if test.draft is None else str(test.draft or "off"),
+        "prompt_cache": test.prompt_cache,
         "repetitions": len(result.samples),
         "warmups": result.warmups,
         "median_ns": _rounded(result.median_ns or None, 1),

@@ -195,6 +195,17 @@ class SetupOptions:
         Switches, _switches("--repack", shows=1, help="Repack weights into the layout of this CPU.", environment=False)
     ] = ()
     kernels: KernelsOption = ()
+    draft: Annotated[
+        tuple[tuple[int | None, ...], ...],
+        option(
+            "--draft", metavar="auto|off|N", parser=lists.parse_drafts, shows="off", environment=False,
+            help="Most tokens to guess and evaluate together, with --end-to-end.",
+        ),
+    ] = ()  # fmt: skip
+    prompt_cache: Annotated[
+        Switches,
+        _switches("--prompt-cache", help="The prompt was read before, and is kept; with --end-to-end.", environment=False),
+    ] = ()
     rpc: RpcOption = ()
 
 
@@ -269,6 +280,8 @@ def expand(
     for name, is_asked in (("--end-to-end", work.end_to_end), ("--image", work.image)):
         if is_asked:
             _check_chat_turn(name, work, setup)
+    if (setup.draft or setup.prompt_cache) and {size[0] for size in sizes} != {"end-to-end"}:
+        raise UsageError("--draft and --prompt-cache need --end-to-end alone: others choose no tokens, or read new prompts")
     count = len(sizes) * math.prod(map(len, axes.values()))
     if count > MOST_TESTS:
         raise UsageError(f"{count:,} tests are too many for one run: at most {MOST_TESTS:,} are possible")
@@ -298,6 +311,8 @@ def _axes(setup: SetupOptions) -> dict[str, tuple[Any, ...]]:
         "no_host": setup.no_host,
         "repack": setup.repack,
         "kernels": setup.kernels,
+        "draft": setup.draft,
+        "prompt_cache": setup.prompt_cache,
         "embeddings": setup.embeddings,
         "no_op_offload": setup.no_op_offload,
         "n_batch": setup.batch_size,

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar, get_args
 
-from llamacli.cli.framework.parsers import parse_bool, parse_float, parse_int
+from llamacli.cli.framework.parsers import parse_bool, parse_draft, parse_float, parse_int
 from llamacli.engine.params import CacheType, FlashAttention, Kernels, LoadMode, SplitMode
 
 T = TypeVar("T")
@@ -70,6 +70,11 @@ def parse_layers(text: str) -> tuple[int, ...]:
 def parse_switches(text: str) -> tuple[bool, ...]:
     """Parse comma-separated 0 and 1."""
     return tuple(parse_bool(part) for part in text.split(","))
+
+
+def parse_drafts(text: str) -> tuple[int | None, ...]:
+    """Parse comma-separated `auto` (None), `off` (0) and numbers of tokens."""
+    return tuple(parse_draft(part) for part in text.split(","))
 
 
 def parse_flash(text: str) -> tuple[FlashAttention, ...]:

@@ -15,7 +15,7 @@ from llamacli.bench.measure.rows import COLUMNS, LLAMA_BENCH_COLUMNS, Row
 SHORT_NAMES = {
     "n_gpu_layers": "ngl", "split_mode": "sm", "n_threads": "threads", "no_kv_offload": "nkvo", "flash_attn": "fa",
     "load_mode": "lm", "embeddings": "embd", "no_op_offload": "nopo", "no_host": "noh", "repack": "rpk", "devices": "dev",
-    "tensor_split": "ts",
+    "tensor_split": "ts", "prompt_cache": "prompt cache",
 }  # fmt: skip
 """llama-bench's headings for columns whose names it does not use in tables."""
 
@@ -24,6 +24,7 @@ _SETTINGS: dict[str, object] = {
     "n_ubatch": 512, "type_k": "f16", "type_v": "f16", "main_gpu": 0, "split_mode": "layer", "no_kv_offload": False,
     "flash_attn": -1, "devices": "auto", "tensor_split": "0.00", "load_mode": "auto", "embeddings": False, "no_op_offload": 0,
     "no_host": False, "repack": True, "kernels": "own", "loras": "", "rpc": "", "mmproj": "",
+    "draft": "off", "prompt_cache": False,
 }  # fmt: skip
 """Columns that a table shows only if a row differs from the default, in llama-bench's order."""
 
@@ -42,7 +43,7 @@ _FIGURES = _LATENCY | _IMAGE | _QUALITY
 _WIDTHS = {
     "model": -30, "size": 10, "params": 10, "backend": -10, "test": 15, "t/s": 20, "n_gpu_layers": 3, "n_threads": 7,
     "n_batch": 7, "n_ubatch": 8, "type_k": 6, "type_v": 6, "split_mode": 6, "flash_attn": 3, "devices": -12,
-    "no_op_offload": 4, "no_host": 4, "repack": 3, "load_mode": 10, "kernels": -8,
+    "no_op_offload": 4, "no_host": 4, "repack": 3, "load_mode": 10, "kernels": -8, "draft": 5, "prompt_cache": 12,
 }  # fmt: skip
 """Widths of Markdown columns as in llama-bench; negative means aligned to the left."""
 

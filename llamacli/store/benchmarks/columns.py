@@ -37,7 +37,7 @@ probabilities divided by lengths. `tokens_sha256` is the hash of the judged toke
 
 EXTRA_COLUMNS: dict[str, ColumnType] = {
     "test": "text", "workload": "text", "n_parallel": "integer", "kernels": "text", "repetitions": "integer",
-    "warmups": "integer", "rpc": "text",
+    "warmups": "integer", "rpc": "text", "draft": "text", "prompt_cache": "boolean",
     "median_ns": "real", "low_ns": "real", "high_ns": "real", "median_ts": "real", "low_ts": "real", "high_ts": "real",
     "load_ms": "real", "peak_memory": "integer", "device_memory": "integer", "energy_j": "real", "energy_source": "text",
     "ttft_ms": "real", "itl_p50_ms": "real", "itl_p90_ms": "real", "itl_p99_ms": "real", "itl_max_ms": "real",
@@ -52,6 +52,7 @@ EXTRA_COLUMNS: dict[str, ColumnType] = {
 
 FORMER: dict[str, Any] = {
     "kernels": "upstream", "loras": "", "rpc": "", "image": "", "mmproj": "", "image_tokens": None, "encode_ms": None,
+    "draft": "off", "prompt_cache": False,
     **dict.fromkeys(QUALITY_COLUMNS),
 }  # fmt: skip
 """Extra columns that rows of earlier versions lack, with the values that held then."""

@@ -140,6 +140,12 @@ def test_sizes_of_images_are_an_axis():
     ]  # fmt: skip
 
 
+def test_drafts_and_the_prompt_cache_are_axes():
+    setup = SetupOptions(draft=(values.parse_drafts("off,auto,4"),), prompt_cache=((False, True),))
+    tests = expand(WorkOptions(n_prompt=((8,),), n_gen=((4,),), end_to_end=True), setup, ["m"])
+    assert [(test.draft, test.prompt_cache) for test in tests] == [(n, on) for n in (0, None, 4) for on in (False, True)]
+
+
 def test_mmap_is_a_load_mode():
     tests = expand(WorkOptions(n_gen=((0,),)), SetupOptions(mmap=((False, True),)), ["m"])
     assert [test.load_mode for test in tests] == ["none", "mmap"]
@@ -151,6 +157,8 @@ def test_mmap_is_a_load_mode():
         (WorkOptions(n_prompt=((0,),), n_gen=((0,),)), SetupOptions()),
         (WorkOptions(n_prompt=((-1,),)), SetupOptions()),
         (WorkOptions(end_to_end=True, n_depth=((8,),)), SetupOptions()),
+        (WorkOptions(), SetupOptions(draft=((None,),))),
+        (WorkOptions(end_to_end=True, latency=True), SetupOptions(prompt_cache=((True,),))),
         (WorkOptions(end_to_end=True, parallel=((2,),)), SetupOptions()),
         (WorkOptions(end_to_end=True), SetupOptions(poll=((0,),))),
         (WorkOptions(image=(("8x8",),), n_depth=((8,),)), SetupOptions()),
