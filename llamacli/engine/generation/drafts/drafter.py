@@ -126,6 +126,8 @@ class Drafter:
             self._account.succeeded(position)
         if single is None:
             return
+        if draft.match == MODEL:  # what else runs would slow single tokens, too, which are not measured meanwhile
+            seconds = min(seconds, self._gate.cost(size_of(count)))
         spent = seconds + draft.seconds
         saved = (accepted + 1) * single - spent
         self._account.book(saved, spent)

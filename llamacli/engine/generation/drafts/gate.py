@@ -54,11 +54,11 @@ class Gate:
 
     def measured_single(self, seconds: float) -> None:
         """Record how long the evaluation of one token took."""
-        self._single = _undisturbed(self._single, seconds)
+        self._single = undisturbed(self._single, seconds)
 
     def measured_draft(self, size: int, seconds: float, match: int, drafted: int, accepted: int) -> None:
         """Record how long the evaluation of a draft took, and how many of its tokens were accepted."""
-        self._costs[size] = _undisturbed(self._costs.get(size), seconds)
+        self._costs[size] = undisturbed(self._costs.get(size), seconds)
         share = 1.0 if accepted == drafted else accepted / (accepted + 1)
         known = self._accepted[_class_of(match)]
         self._accepted[_class_of(match)] = known + _SHARE_OF_NEW * (share - known)
@@ -151,7 +151,7 @@ def _class_of(match: int) -> int:
     return next(least for least, _ in _GOOD_MATCHES if match >= least)
 
 
-def _undisturbed(known: float | None, new: float) -> float:
+def undisturbed(known: float | None, new: float) -> float:
     """Return a duration as it is when nothing else runs: it follows shorter ones quickly, and longer ones slowly."""
     if known is None:
         return new

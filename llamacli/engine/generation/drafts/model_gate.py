@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from llamacli.engine.generation.drafts.gate import SIZES, Account, Gate, Size
-
-_SHARE_OF_NEW = 0.25
+from llamacli.engine.generation.drafts.gate import SIZES, Account, Gate, Size, undisturbed
 
 _SHARE_OF_PROMPT = 0.15
 """Time of a token that is read among many, as a share of that of a generated one, before it is measured."""
@@ -36,7 +34,7 @@ class ModelGate:
         self._each_read: float | None = None
         self._is_cold = self._reads_cold = True
         self.making = 0.0
-        """Seconds that the tokens of the last draft took."""
+        """Seconds that the tokens of the last draft take when nothing else runs."""
         self._passed = 0.0
         self._lost = 0.0
         self._is_trial = False
@@ -46,14 +44,15 @@ class ModelGate:
         if self._is_cold:
             self._is_cold, self.making = False, 0.0
         elif count:
-            self._each, self.making = _smoothed(self._each, seconds / count), seconds
+            self._each = undisturbed(self._each, seconds / count)
+            self.making = min(seconds, self._each * count)
 
     def measured_catch_up(self, count: int, seconds: float) -> None:
         """Record how long reading some tokens took. The time of a few, or of the first, is no measure."""
         if self._reads_cold:
             self._reads_cold = not count
         elif count >= _WORTH_MEASURING:
-            self._each_read = _smoothed(self._each_read, seconds / count)
+            self._each_read = undisturbed(self._each_read, seconds / count)
 
     def count(self, gate: Gate, account: Account, available: int, missing: int) -> int:
         """Return how many of `available` tokens to draft, 0 if that does not pay. `missing` are to be read before.
@@ -108,7 +107,3 @@ class ModelGate:
             return 0.0
         each = self._price(single) * _SHARE_OF_PROMPT if self._each_read is None else self._each_read
         return each * (count - 1)
-
-
-def _smoothed(known: float | None, new: float) -> float:
-    return new if known is None else known + _SHARE_OF_NEW * (new - known)
