@@ -40,7 +40,10 @@ class OpenBackend(Protocol):
 
 
 BURST_SECONDS = 0.016
-"""Tokens are sent in groups that took so long: one frame of a screen."""
+"""Tokens of answers side by side are sent in groups that took so long: one frame of a screen."""
+
+LONE_BURST_SECONDS = 0.024
+"""Those of an answer alone: on few processors each group costs its engine a share of the time, so there are fewer of them."""
 
 PROMPT_SECONDS = 0.04
 """A part of a prompt that arrives may take so long beside running answers."""
@@ -121,5 +124,6 @@ class ModelSpec:
             n_ubatch=n_ubatch,
             n_outputs=SCORED_TOKENS,
             burst_seconds=BURST_SECONDS,
+            lone_burst_seconds=LONE_BURST_SECONDS,
             prompt_seconds=PROMPT_SECONDS,
         )
