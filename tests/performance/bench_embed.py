@@ -181,8 +181,8 @@ def report(times: dict[str, Sequence[float]], texts: int) -> int:
 def where_the_time_goes(model: Path, texts: Path) -> None:
     """Print the parts of our time, measured sequentially in one process; in the command they overlap."""
     started = time.perf_counter()
+    from llamacli.batch.vector_json import json_vector
     from llamacli.engine.embedding.embedder import Embedder
-    from llamacli.render.embed import json_vector
 
     imported = time.perf_counter()
     lines = texts.read_text(encoding="utf-8").splitlines()
