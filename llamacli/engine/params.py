@@ -126,10 +126,9 @@ class ContextParams:
     evaluated beside it; this holds where `can_be_invariant` does, for weights that our kernels multiply. `all_outputs`: room
     for the logits of every token of a batch instead of one for each sequence; `n_outputs`: for so many tokens at least. The
     factors of YaRN are the model's if they are negative. `no_perf` measures no times in llama.cpp. `burst_seconds`: tokens are
-    reported in groups that took so long, longer ones cost less time; the default is two frames of a screen.
-    `lone_burst_seconds` is the same for a sequence beside which no other generates. `prompt_seconds`: a part of a prompt may
-    take so long while other sequences generate; None takes whole batches. `rollback`: so many last tokens of a sequence can be
-    taken back by recurrent layers, too, where llama.cpp can do that.
+    reported in groups that took so long, longer ones cost less time; the default is two frames of a screen. `prompt_seconds`:
+    a part of a prompt may take so long while other sequences generate; None takes whole batches. `rollback`: so many last
+    tokens of a sequence can be taken back by recurrent layers, too, where llama.cpp can do that.
     """
 
     n_ctx: int | None = None
@@ -160,7 +159,6 @@ class ContextParams:
     n_outputs: int = 0
     pooling: Pooling | None = None
     burst_seconds: float = 0.03
-    lone_burst_seconds: float = 0.03
     prompt_seconds: float | None = None
     rollback: int = 0
 

@@ -40,10 +40,7 @@ class OpenBackend(Protocol):
 
 
 BURST_SECONDS = 0.016
-"""Tokens of answers side by side are sent in groups that took so long: one frame of a screen."""
-
-LONE_BURST_SECONDS = 0.024
-"""Those of an answer alone: on few processors each group costs its engine a share of the time, so there are fewer of them."""
+"""Tokens are sent in groups that took so long: one frame of a screen."""
 
 PROMPT_SECONDS = 0.04
 """A part of a prompt that arrives may take so long beside running answers."""
@@ -124,6 +121,5 @@ class ModelSpec:
             n_ubatch=n_ubatch,
             n_outputs=SCORED_TOKENS,
             burst_seconds=BURST_SECONDS,
-            lone_burst_seconds=LONE_BURST_SECONDS,
             prompt_seconds=PROMPT_SECONDS,
         )

@@ -57,8 +57,7 @@ class Burst:
         array[:] = lanes
         cancelled = False
         with self._context.step(count) as step:
-            most, params = min(steps, step.most or STEPS, STEPS), self._context.params
-            budget = int(1e6 * (params.lone_burst_seconds if count == 1 else params.burst_seconds))
+            most, budget = min(steps, step.most or STEPS, STEPS), int(1e6 * self._context.params.burst_seconds)
             try:
                 context = self._context.evaluator
                 library().llamacli_burst(context, array, count, most, budget, self._choices, reference(self._done))
