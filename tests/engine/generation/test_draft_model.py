@@ -85,6 +85,15 @@ def test_what_a_model_drafts_for_itself_is_accepted(with_itself, alone, draft):
     assert found.content == answer(alone, TEXT, dataclasses.replace(params, draft=0)).content
 
 
+def test_how_often_tokens_are_reported_does_not_shorten_drafts(quantized_model):
+    context = dataclasses.replace(CONTEXT, burst_seconds=0.0, lone_burst_seconds=0.0)
+    params = GenerationParams(max_tokens=60, sampling=SAMPLINGS["greedy"], draft=8)
+    with opened(quantized_model, quantized_model, context) as engine:
+        timings = answer(engine, TEXT, params).timings
+    evaluations = timings.predicted_n - timings.draft_n_accepted
+    assert timings.predicted_n / evaluations > 5
+
+
 def test_a_draft_ends_before_an_improbable_token(with_itself):
     params = GenerationParams(max_tokens=60, sampling=SAMPLINGS["hot"], draft=8)
     many = answer(with_itself, TEXT, params).timings
