@@ -24,6 +24,9 @@ _DEFAULTS: Final = {
 }  # fmt: skip
 """Our own columns that describe a test, with the values that hold for llama-bench."""
 
+_LATER: Final = ("loras", "rpc", "image", "mmproj", "draft", "prompt_cache")
+"""The last of these columns, which histories of earlier versions lack: a subject ends before those with their defaults."""
+
 PARAMETERS: Final = (*(name for name in LLAMA_BENCH_COLUMNS if name not in _RESULT_COLUMNS), *_DEFAULTS)
 """The columns that describe a test, without its model."""
 
@@ -99,10 +102,10 @@ RecallDrift = Callable[[BenchRun, Row], Drift | None]
 
 def subject_of(row: Row) -> str:
     """Return the subject of a row, its test and model as text. Rows with equal ones differ only by machine, build and noise."""
-    values = [_model(row), *(_value(row, name) for name in PARAMETERS)]
-    while not values[-1]:  # as in the history of versions that could not measure with adapters, nodes or pictures
-        values.pop()
-    return json.dumps(values, ensure_ascii=False)
+    names = list(PARAMETERS)
+    while names[-1] in _LATER and _value(row, names[-1]) == _DEFAULTS[names[-1]]:
+        names.pop()
+    return json.dumps([_model(row), *(_value(row, name) for name in names)], ensure_ascii=False)
 
 
 def name_of(row: Row) -> str:

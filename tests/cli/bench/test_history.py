@@ -135,6 +135,15 @@ def test_a_subject_is_the_test_not_the_machine_or_the_speed() -> None:
         assert subject_of(row) != subject_of(make_row(**other)), other
 
 
+def test_a_subject_is_that_of_versions_without_the_later_columns() -> None:
+    row = make_row()
+    later = ("rpc", "image", "mmproj", "draft", "prompt_cache")
+    assert subject_of(row) == subject_of({name: value for name, value in row.items() if name not in later})
+    assert json.loads(subject_of(row))[-1] == row["kernels"]
+    for changed in ({"draft": "auto"}, {"prompt_cache": True}, {"image": "64x64"}, {"rpc": "a:1"}):
+        assert subject_of({**row, **changed}) != subject_of(row), changed
+
+
 def test_two_programs_at_once(tmp_path: Path) -> None:
     code = f"""
 import sys
