@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
-from llamacli.cli.framework.command import command
+from llamacli.cli.framework.command import Reread, command
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import ContextOptions, DraftModelOptions, ModelOptions
 from llamacli.cli.framework.options.projector import MmprojOption
@@ -111,6 +111,7 @@ def info(
     model: ModelOptions,
     draft: DraftModelOptions,
     context: ContextOptions,
+    reread: Reread,
 ) -> None:
     """Inspect a model file.
 
@@ -118,10 +119,8 @@ def info(
     --fit runs llama.cpp's allocator without loading the weights; a projector for images beside the model, the draft model of
     -md and the layers of --mtp count, too.
     """
-    if draft.model_draft is not None and not show.fit:
-        raise UsageError("-md needs --fit", hint="name it in place of the model to see what it is")
-    if draft.mtp and not show.fit:
-        raise UsageError("--mtp needs --fit")
+    if not show.fit:
+        _check_no_draft(draft, reread)
     if show.system:
         return show_system(app, model.child(), as_json=show.json)
     with open_files(app, name or model.model, offline=model.offline) as opened:
@@ -142,6 +141,14 @@ def info(
         if show.template:
             return _template(app, opened, show)
         return _hash(app, opened, show) if show.hash else _page(app, opened, show)
+
+
+def _check_no_draft(draft: DraftModelOptions, reread: Reread) -> None:
+    """Raise UsageError for a draft model or --mtp on the command line. Those of the settings are for other commands, too."""
+    if draft.model_draft is not None and reread.given("model_draft"):
+        raise UsageError("-md needs --fit", hint="name it in place of the model to see what it is")
+    if draft.mtp and reread.given("mtp"):
+        raise UsageError("--mtp needs --fit")
 
 
 def _page(app: AppContext, opened: Opened, show: ShowOptions) -> None:

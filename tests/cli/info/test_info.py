@@ -430,6 +430,12 @@ def test_fit_counts_the_draft_model(tiny_model: Path, tmp_path: Path) -> None:
     assert (result.status, "other.gguf has another vocabulary than tiny.gguf" in result.stderr) == (2, True)
 
 
+def test_drafts_of_the_settings_are_for_other_commands(tiny_model: Path) -> None:
+    for defaults in ({"model_draft": "missing.gguf"}, {"mtp": True}):
+        result = info(tiny_model, defaults=defaults)
+        assert (result.status, result.stderr) == (0, ""), defaults
+
+
 def test_fit_counts_the_projector(tmp_path: Path) -> None:
     model = tiny.tiny_model(tmp_path / "Tiny.gguf")
     alone = document(model, "--fit")
