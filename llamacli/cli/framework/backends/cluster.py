@@ -72,8 +72,11 @@ def _spec(address: str, reference: str, model: ModelParams, context: ContextPara
     name = remote_name(reference) or reference
     if is_path(name) or Path(name).is_file():
         name = str(Path(name).expanduser().resolve())
-    if model.mmproj is not None:
-        model = replace(model, mmproj=str(Path(model.mmproj).resolve()))
+    model = replace(
+        model,
+        mmproj=str(Path(model.mmproj).resolve()) if model.mmproj is not None else None,
+        draft_model=str(Path(model.draft_model).resolve()) if model.draft_model is not None else None,
+    )
     if context.threads is None:
         context = replace(context, threads=threads_for(address))
     return ModelSpec(reference=name, model=model, context=context, child=replace(child, keep_alive=None))
