@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from llamacli.engine.events import Event, Failed, Finished, Token
+from llamacli.engine.events import Event, Failed, Finished, FinishReason, Token
 from llamacli.engine.generation.batches.burst import Burst, Choice
 from llamacli.engine.generation.batches.pace import PromptPace
 from llamacli.engine.generation.batches.planner import InvariantPlanner, MixedPlanner, Planned, Planner, batch_of
@@ -249,7 +249,7 @@ class Scheduler:
         for slot, sequence in self.slots.active():
             if len(sequence.cached) + 1 > self._context.n_ctx and not self.slots.shift(sequence):
                 slot.sequence = None
-                events.append(sequence.finish("context"))
+                events.append(self._end(sequence, "context"))
         return events
 
     def _advance(self, sequence: Sequence, go_on: Callable[[], list[Event]]) -> list[Event]:
@@ -271,22 +271,28 @@ class Scheduler:
         if sequence in self._waiting:
             self._waiting.remove(sequence)
         self.slots.free(sequence)
-        return sequence.finish("cancelled")
+        return self._end(sequence, "cancelled")
 
     def _cancel_all(self) -> list[Event]:
         """End all sequences after a cancelled evaluation: what it left in the cache is unknown, so it is cut off."""
         events: list[Event] = []
         for slot, sequence in self.slots.active():
-            events.append(sequence.finish("cancelled"))
+            events.append(self._end(sequence, "cancelled"))
             slot.sequence = None
             self.slots.trim(slot.index)
         while self._waiting:
-            events.append(self._waiting.popleft().finish("cancelled"))
+            events.append(self._end(self._waiting.popleft(), "cancelled"))
         return events
+
+    def _end(self, sequence: Sequence, reason: FinishReason) -> Finished:
+        """End a sequence before its answer is whole: no other is drafted from it."""
+        self._proposals.forget(sequence.id)
+        return sequence.finish(reason)
 
     def reset(self) -> None:
         """Drop all sequences and empty the cache."""
         for _, sequence in self.slots.active():
+            self._proposals.forget(sequence.id)
             sequence.close()
         for sequence in self._waiting:
             sequence.close()

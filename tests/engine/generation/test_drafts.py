@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from contextlib import closing
+from contextlib import closing, nullcontext
 
 import pytest
 
@@ -179,6 +179,24 @@ def test_limits_hold_with_drafts(engine, changes):
     assert found.usage.completion_tokens == expected.usage.completion_tokens
     again = answer(engine, TEXT, params)  # the cache holds nothing that was drafted in vain
     assert again.content == expected.content
+
+
+@pytest.mark.parametrize("how", ["its reader leaves", "it is cancelled", "the context is full", "a step fails"])
+def test_the_text_of_an_answer_is_forgotten_however_it_ends(engine, monkeypatch, how):
+    params = GenerationParams(max_tokens=None, sampling=SAMPLING["seeded"], draft=4)
+    with closing(engine.answer(engine.text_turn(TEXT), params)) as events:
+        scheduler = engine.contexts.ready(0, 1).scheduler
+        kept = scheduler._proposals._drafter.texts._own
+        while not kept:
+            next(events)
+        if how == "it is cancelled":
+            engine.cancel()
+        if how == "a step fails":
+            monkeypatch.setattr(scheduler, "_plan", lambda: 1 / 0)
+        if how != "its reader leaves":
+            with pytest.raises(ZeroDivisionError) if how == "a step fails" else nullcontext():
+                list(events)
+    assert kept == {}
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,10 @@ class Proposals:
         """See what was just evaluated of a sequence (see `Drafter.follow`)."""
         self._drafter.follow(sequence, tokens, position, output)
 
+    def forget(self, sequence: int) -> None:
+        """Forget the text of a sequence, which ended before its answer was whole."""
+        self._drafter.texts.forget(sequence)
+
     def ended(self, sequence: int, answer: Series[int]) -> None:
         """Keep an answer to draft others from."""
         self._drafter.texts.ended(sequence, answer)

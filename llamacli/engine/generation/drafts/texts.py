@@ -34,9 +34,13 @@ class Texts:
             return 0, ()
         return max((own.guess(end, MOST_DRAFT), self._pool.guess(end, MOST_DRAFT)), key=lambda one: one[0])
 
+    def forget(self, sequence: int) -> None:
+        """Forget the text of a sequence."""
+        self._own.pop(sequence, None)
+
     def ended(self, sequence: int, answer: Sequence[int]) -> None:
         """Forget a text, and keep its answer to draft others from."""
-        self._own.pop(sequence, None)
+        self.forget(sequence)
         if len(self._pool) > _POOL_TOKENS:
             self._pool = Repeats()
         self._pool.extend(answer)
