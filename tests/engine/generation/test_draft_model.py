@@ -86,7 +86,7 @@ def test_what_a_model_drafts_for_itself_is_accepted(with_itself, alone, draft):
 
 
 def test_how_often_tokens_are_reported_does_not_shorten_drafts(quantized_model):
-    context = dataclasses.replace(CONTEXT, burst_seconds=0.0, lone_burst_seconds=0.0)
+    context = dataclasses.replace(CONTEXT, burst_seconds=0.0)
     params = GenerationParams(max_tokens=60, sampling=SAMPLINGS["greedy"], draft=8)
     with opened(quantized_model, quantized_model, context) as engine:
         timings = answer(engine, TEXT, params).timings

@@ -49,14 +49,12 @@ def draft_params(params: ModelParams) -> ModelParams:
 def draft_context_params(params: ContextParams) -> ContextParams:
     """Return the parameters of the draft model's context beside one with these parameters.
 
-    What changes the positions belongs to the larger model. Without a sliding window in the cache tokens can be dropped. A
-    draft has a number of tokens, not of seconds.
+    What changes the positions belongs to the larger model. Without a sliding window in the cache tokens can be dropped.
     """
     plain = ContextParams()
     names = [field.name for field in dataclasses.fields(plain) if field.name.startswith(("rope_", "yarn_"))]
     own = {name: getattr(plain, name) for name in names}
-    own |= {"burst_seconds": _NO_LIMIT, "lone_burst_seconds": _NO_LIMIT}
-    return dataclasses.replace(params, swa_full=True, invariant=False, n_outputs=0, rollback=0, **own)
+    return dataclasses.replace(params, swa_full=True, invariant=False, n_outputs=0, rollback=0, burst_seconds=_NO_LIMIT, **own)
 
 
 class DraftModel:
