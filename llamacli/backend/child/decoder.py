@@ -13,16 +13,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 from llamacli.backend.child.file_child import FileChild
 from llamacli.backend.child.params import ChildParams
-from llamacli.backend.nameless_file import nameless_file
 from llamacli.errors import CapacityError, MediaError
-from llamacli.gguf.text import printable
 from llamacli.media.decoder import decoding_with
-from llamacli.media.kind import MediaKind, require_kind
-from llamacli.media.picture import MAX_PIXELS, Picture
-from llamacli.media.sound import MAX_SECONDS, Sound
 
 if TYPE_CHECKING:
     from llamacli.backend.child.wire.method import Method
+    from llamacli.media.kind import MediaKind
+    from llamacli.media.picture import Picture
+    from llamacli.media.sound import Sound
 
 SECONDS = 20.0
 MEMORY = 4 << 30
@@ -47,6 +45,7 @@ class MediaDecoder:
     def picture(self, data: bytes, name: str) -> Picture:
         """Return a picture. Raises MediaError, UsageError as `decode_picture`, or if decoding takes too much."""
         from llamacli.backend.child.services.decoder import PICTURE
+        from llamacli.media.picture import MAX_PIXELS, Picture
 
         (width, height), pixels = self._decoded(PICTURE, "image", data, name, 3 * MAX_PIXELS)
         if len(pixels) != 3 * width * height:
@@ -56,13 +55,17 @@ class MediaDecoder:
     def sound(self, data: bytes, rate: int, name: str) -> Sound:
         """Return a sound. Raises MediaError, UsageError as `decode_sound`, or if decoding takes too much."""
         from llamacli.backend.child.services.decoder import SOUND
+        from llamacli.media.sound import MAX_SECONDS, Sound
 
         _, samples = self._decoded(SOUND, "audio", data, name, 4 * (MAX_SECONDS + 1) * rate, rate)
         return Sound(rate, samples)
 
     def _decoded(self, method: Method, kind: MediaKind, data: bytes, name: str, most: int, rate: int = 0) -> tuple[Any, bytes]:
-        """Return what a method says of a file, and what it makes of it, of `most` bytes."""
+        """Return the result of a method for a file, and the pixels or samples that it writes: at most `most` bytes."""
         from llamacli.backend.child.services.decoder import Encoded
+        from llamacli.backend.nameless_file import nameless_file
+        from llamacli.gguf.text import printable
+        from llamacli.media.kind import require_kind
 
         require_kind(data, kind, name)
         asked = Encoded(printable(name), self._seconds + len(data) / _BYTES_PER_SECOND, self._memory, rate)
