@@ -77,16 +77,17 @@ async def _lifespan(state: ServerState, worker: BatchWorker | None) -> AsyncIter
     tasks = [asyncio.ensure_future(work) for work in (load_default(state), _free_idle(state), _watch_loop(state))]
     if worker is not None:
         worker.resume()
-    try:
-        with decoding_in_child(state.decoder):
+    with decoding_in_child(state.decoder) as decoder:
+        try:
             yield
-    finally:
-        if worker is not None:
-            await worker.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await state.pool.close()
+        finally:
+            decoder.close()  # what still waits to be decoded is refused, and not decoded in this process
+            if worker is not None:
+                await worker.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await state.pool.close()
 
 
 async def load_default(state: ServerState) -> None:

@@ -21,7 +21,7 @@ from serving import wait_for
 from llamacli.backend.child import decoder as decoder_module
 from llamacli.backend.child.decoder import MediaDecoder, decoding_in_child
 from llamacli.engine.media.read import read_media
-from llamacli.errors import LlamacliError, MediaError
+from llamacli.errors import ClosedError, LlamacliError, MediaError
 from llamacli.media.decoder import current_decoder
 from llamacli.media.kind import HEAD_BYTES, kind_of
 from llamacli.media.picture import Picture, decode_picture
@@ -128,6 +128,9 @@ def test_ending_does_not_wait_for_a_picture(slow: bytes) -> None:
     decoder.close()
     thread.join()
     assert time.monotonic() - started < 5
+    with pytest.raises(ClosedError):
+        decoder.picture(picture(), "x.png")
+    assert pid_of(decoder) is None
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="there is no sandbox elsewhere")

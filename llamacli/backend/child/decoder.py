@@ -48,7 +48,7 @@ class MediaDecoder:
         from llamacli.media.picture import MAX_PIXELS, Picture
 
         (width, height), pixels = self._decoded(PICTURE, "image", data, name, 3 * MAX_PIXELS)
-        if len(pixels) != 3 * width * height:
+        if min(width, height) < 1 or len(pixels) != 3 * width * height:
             raise MediaError(f"{name} cannot be read: its decoder failed")
         return Picture(width, height, pixels)
 
@@ -80,7 +80,7 @@ class MediaDecoder:
             return found, target.read(min(os.fstat(target.fileno()).st_size, most))
 
     def close(self) -> None:
-        """End the child."""
+        """End the child. No more files are decoded."""
         self._child.close()
 
     def __enter__(self) -> Self:
@@ -91,7 +91,10 @@ class MediaDecoder:
 
 
 @contextmanager
-def decoding_in_child(params: ChildParams | None = None) -> Iterator[None]:
-    """Have a child decode the pictures and sounds of this process for the time of the block, from the first one on."""
+def decoding_in_child(params: ChildParams | None = None) -> Iterator[MediaDecoder]:
+    """Have a child decode the pictures and sounds of this process for the time of the block, from the first one on.
+
+    The decoder may be closed before the block ends: then none are decoded any more.
+    """
     with MediaDecoder(params) as decoder, decoding_with(decoder):
-        yield
+        yield decoder

@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from llamacli.backend.child.params import ChildParams
-from llamacli.errors import CapacityError, EngineDiedError, LlamacliError, MemoryFullError
+from llamacli.errors import CapacityError, ClosedError, EngineDiedError, LlamacliError, MemoryFullError
 
 if TYPE_CHECKING:
     from llamacli.backend.child.process.child import Child
@@ -19,7 +18,7 @@ _HINT = "is it damaged, or made to do so?"
 
 
 class FileChild:
-    """A child that offers a service for files, and starts with the first one. `close()` ends it. A context manager.
+    """A child that offers a service for files, and starts with the first one. `close()` ends it for good.
 
     It reads one file at a time, whatever thread asks: one that a file ends is replaced for the next file, and no other file is
     in it. `refusal` is the error about a file that ends it with a signal.
@@ -30,6 +29,7 @@ class FileChild:
         self._params = dataclasses.replace(params or ChildParams(), keep_alive=None, rpc=())  # it needs neither model nor nodes
         self._child: Child | None = None
         self._working = threading.Lock()
+        self._is_closed = False
 
     @property
     def is_alive(self) -> bool:
@@ -41,6 +41,7 @@ class FileChild:
 
         Raises:
             CapacityError: if it takes too much time or memory.
+            ClosedError: if this was closed.
             LlamacliError: what the method raises, or the refusal of a file that ends the child.
             EngineError: if the system refuses another process.
         """
@@ -59,21 +60,27 @@ class FileChild:
                 raise self._refusal(message, hint="is it damaged?") from error
 
     def _started(self) -> Child:
-        if self._child is None or not self._child.is_alive:
+        self._require_open()
+        child = self._child
+        if child is None or not child.is_alive:
             from llamacli.backend.child.process.start import start_child
 
-            self.close()
-            self._child = start_child(self._service, [], self._params)
-        return self._child
+            self._end_child()
+            child = self._child = start_child(self._service, [], self._params)
+            self._require_open()  # another thread may have closed it meanwhile
+        return child
+
+    def _require_open(self) -> None:
+        if self._is_closed:
+            self._end_child()
+            raise ClosedError("the process that reads files was closed")
 
     def close(self) -> None:
-        """End the child."""
-        if self._child is not None:
-            self._child.close()
-            self._child = None
+        """End the child. Calls that wait raise ClosedError."""
+        self._is_closed = True
+        self._end_child()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
+    def _end_child(self) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            child.close()
