@@ -15,9 +15,6 @@ endif()
 if(llamacli_kernels_x86)
     set_property(SOURCE "${llamacli_kernels}/choice.cpp" DIRECTORY "${llamacli_ggml}"
         PROPERTY COMPILE_DEFINITIONS LLAMACLI_KERNELS_X86)
-    get_property(llamacli_cpu_variants DIRECTORY "${llamacli_ggml}" PROPERTY BUILDSYSTEM_TARGETS)
-    list(FILTER llamacli_cpu_variants INCLUDE REGEX "^ggml-cpu")
-    list(FILTER llamacli_cpu_variants EXCLUDE REGEX "-feats$")
     foreach(variant IN LISTS llamacli_cpu_variants)
         target_sources(${variant} PRIVATE
             "${llamacli_kernels}/hook.cpp" "${llamacli_kernels}/experts.cpp"

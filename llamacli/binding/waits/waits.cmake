@@ -2,9 +2,6 @@
 # Other implementations of OpenMP, other linkers and other systems wait as they do.
 target_sources(ggml-base PRIVATE "${CMAKE_CURRENT_SOURCE_DIR}/waits/waits.cpp")
 if(CMAKE_SYSTEM_NAME STREQUAL "Linux" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-    get_property(llamacli_cpu_variants DIRECTORY "${LLAMACLI_LLAMA_CPP_DIR}/ggml/src" PROPERTY BUILDSYSTEM_TARGETS)
-    list(FILTER llamacli_cpu_variants INCLUDE REGEX "^ggml-cpu")
-    list(FILTER llamacli_cpu_variants EXCLUDE REGEX "-feats$")
     foreach(variant IN LISTS llamacli_cpu_variants)
         get_target_property(definitions ${variant} COMPILE_DEFINITIONS)
         if("GGML_USE_OPENMP" IN_LIST definitions)
