@@ -136,9 +136,10 @@ static_assert(sizeof(std::atomic<uint32_t>) == sizeof(uint32_t), "a futex is a p
 thread_local team * current = nullptr;
 
 void run(void * data) {
+    team * const outer = current;
     current = static_cast<team *>(data);
     current->run(omp_get_num_threads());
-    current = nullptr;
+    current = outer;
 }
 
 } // namespace
