@@ -67,9 +67,9 @@ int32_t read(llamacli_heads & heads, llama_seq_id sequence, const llama_token * 
 
 int32_t follow(llamacli_heads & heads, llama_seq_id id, const llama_token * tokens, int32_t n_tokens, llama_pos position,
                int32_t output) {
-    Sequence &   sequence = heads.sequences.at(id);
-    const bool         goes_on = sequence.next >= position || position == 0;
-    const size_t       width   = heads.width;
+    Sequence &         sequence = heads.sequences.at(id);
+    const bool         goes_on  = sequence.next >= position || position == 0;
+    const size_t       width    = heads.width;
     std::vector<float> states(width, 0.0f); // of the token before the first: none, or not known
     states.reserve((n_tokens + 1) * width);
     if (sequence.next == position) {
@@ -106,7 +106,7 @@ int32_t draft(llamacli_heads & heads, llamacli_lane & lane, int32_t max_steps, l
     while (*n_steps < max_steps) {
         const int32_t status = evaluate(heads.heads, lane.sequence, &lane.token, 1, lane.position, hidden.data(), true);
         if (status != 0) {
-            return status;
+            return *n_steps == 0 || status == 2 ? status : 0; // as in llamacli_burst
         }
         llamacli_choice & choice = choices[*n_steps];
         const int32_t     chosen = llamacli_sample(heads.heads, 0, &lane, &choice, nullptr);
