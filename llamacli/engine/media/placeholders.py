@@ -8,7 +8,6 @@ the position grows: with M-RoPE the embeddings of a picture share positions.
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from collections.abc import Iterable, Sequence
 
@@ -19,6 +18,8 @@ _HASH = _ADVANCES - 1
 
 def chunk_placeholders(identity: str, count: int, positions: int) -> tuple[int, ...]:
     """Return the placeholders of a chunk of `count` embeddings with this identity, which takes so many positions."""
+    import hashlib  # most prompts have text only
+
     digest = hashlib.shake_256(identity.encode()).digest(4 * count)
     return tuple(
         -1 - ((number & _HASH) | (_STARTS if place == 0 else 0) | (_ADVANCES if place < positions else 0))

@@ -30,7 +30,6 @@ from llamacli.backend.child.work.task import Task
 from llamacli.binding.enums import llama_token_attr
 from llamacli.binding.library import library
 from llamacli.engine.chat.message import Message
-from llamacli.engine.media.compatibility import refused_media
 from llamacli.engine.media.placeholders import is_placeholder
 from llamacli.engine.params import ModelParams
 from llamacli.engine.runtime.model import Model
@@ -152,6 +151,8 @@ def _require_media(encoder: MediaEncoder | None, messages: Sequence[Message]) ->
     kinds = encoder.kinds if encoder is not None else ()
     for media in (media for message in messages for media in message.media):
         if media.kind not in kinds:
+            from llamacli.engine.media.compatibility import refused_media
+
             raise refused_media(media.kind, has_projector=encoder is not None)
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from llamacli.engine.media.placeholders import position_after
-from llamacli.engine.runtime.context import Context
 from llamacli.engine.runtime.hardware import available_memory
 from llamacli.errors import StateError
+
+if TYPE_CHECKING:
+    from llamacli.engine.runtime.context import Context
 
 logger = logging.getLogger("llamacli.engine")
 
