@@ -47,7 +47,7 @@ def check_heads(files: ModelFiles) -> None:
     if not count or not all(f"blk.{last}.nextn.{part}.weight" in names for part in _NEEDED):
         raise UsageError(
             f"{name} has no layer that predicts further tokens (MTP)",
-            hint="-md takes a smaller model of the same family", parameter="mtp",
+            hint="draft_model takes a smaller model of the same family", parameter="mtp",
         )  # fmt: skip
     if architecture == "qwen3next":
         raise UsageError(

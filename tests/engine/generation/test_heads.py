@@ -112,6 +112,7 @@ def test_a_model_whose_heads_cannot_be_used_is_refused(tmp_path, case):
     with pytest.raises(UsageError, match=message) as caught:
         opened(make(tmp_path / "model.gguf"), mtp=True)
     assert caught.value.parameter == "mtp"
+    assert " -" not in f" {caught.value.message} {caught.value.hint}"  # flags are the command line's
 
 
 def test_heads_and_a_draft_model_exclude_each_other():
