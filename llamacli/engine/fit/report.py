@@ -14,8 +14,7 @@ class DeviceShare:
     """Memory of one device in bytes: what is free, and what the model would take. `free` is None if the system does not say.
 
     `program` is the process itself: interpreter, libraries and vocabulary. `projector` is about what the projector of pictures
-    and sounds takes while it encodes, `draft` what the draft model takes, or
-    the context of the model's own layers for drafts.
+    and sounds takes while it encodes, `draft` what the draft model takes, or the context of the model's own layers for drafts.
     """
 
     name: str

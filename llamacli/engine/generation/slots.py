@@ -195,12 +195,13 @@ class Slots:
     def _evaluated_states(
         self, slot: Slot, count: int, identity: PromptIdentity
     ) -> tuple[int, tuple[int, ...], list[Checkpoint]]:
-        ends = {slot.read - TAIL}
-        known = [
-            one for one in self.checkpoints.of(slot.index)
-            if slot.is_plain and one.length <= count and (one.length % identity.unit == 0 or one.length in ends)
-        ]  # fmt: skip
-        if not (identity.keeps_answers and slot.is_plain):
+        """Return what `evaluated` does for a state that cannot be cut, with at most `count` tokens."""
+        if not slot.is_plain:
+            return slot.index, (), []
+        end = slot.read - TAIL
+        known = [one for one in self.checkpoints.of(slot.index) if one.length <= count]
+        known = [one for one in known if one.length % identity.unit == 0 or one.length == end]
+        if not identity.keeps_answers:
             count = known[-1].length if known else 0
         return slot.index, tuple(slot.tokens[:count]), known
 

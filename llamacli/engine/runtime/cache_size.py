@@ -18,8 +18,7 @@ def check_cache(model: Model, params: ContextParams, size: int, *, beside: int =
     """Reject a cache larger than the memory: the system would grant it, and kill the process when it is used.
 
     `beside` are bytes that another cache, still empty, will take. The estimate is an upper bound (full attention in every
-    layer). Models whose layers cache less (sliding window, recurrent)
-    are left to the allocator.
+    layer). Models whose layers cache less (sliding window, recurrent) are left to the allocator.
 
     Raises:
         MemoryFullError: if there is too little memory for `size` tokens in each sequence.

@@ -201,7 +201,7 @@ class Model:
         lib = self._library
         return bool(lib.llama_model_is_recurrent(self.handle) or lib.llama_model_is_hybrid(self.handle))
 
-    @property
+    @functools.cached_property
     def window(self) -> int:
         """The tokens that layers with a sliding window attend to; 0 without such layers."""
         return int(self._library.llama_model_n_swa(self.handle))

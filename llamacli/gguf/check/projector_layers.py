@@ -12,6 +12,7 @@ from llamacli.gguf.check.projector_tensors import REQUIRED_TENSORS
 from llamacli.gguf.header import Header
 
 Shapes = Mapping[str, tuple[int, ...]]
+Expected = tuple[int | None, ...]
 
 _MOST_LAYERS = 512
 _MOST_FINDINGS = 5
@@ -80,9 +81,6 @@ def tensor_findings(header: Header, kind: str, name: str) -> Iterator[Finding]:
         if found is not None and not _matches(found, shape):
             wanted = " x ".join("any" if size is None else str(size) for size in shape)
             yield Finding("error", f"tensor {tensor}", f"has shape {' x '.join(map(str, found))}, expected {wanted}")
-
-
-Expected = tuple[int | None, ...]
 
 
 def _matches(found: tuple[int, ...], expected: Expected) -> bool:

@@ -35,7 +35,7 @@ class Kept:
 
 
 class PromptFolder:
-    """A folder that belongs to this user alone. `limit` in bytes; None is `default_limit`."""
+    """A folder that belongs to this user alone. `limit` in bytes; None takes a share of what the disk has free."""
 
     def __init__(self, folder: Path | None = None, limit: int | None = None) -> None:
         self.folder = folder or paths.cache_dir() / "prompts"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llamacli.engine.generation.drafts.gate import SIZES, Account, Gate, Size, undisturbed
+from llamacli.engine.generation.drafts.gate import SIZES, Account, Gate, undisturbed
 
 _SHARE_OF_PROMPT = 0.15
 """Time of a token that is read among many, as a share of that of a generated one, before it is measured."""
@@ -73,7 +73,7 @@ class ModelGate:
     def _trial(self, gate: Gate, each: float, reading: float, available: int) -> int:
         """Return the tokens of a small draft, if one could pay and trials have not cost too much."""
         size = SIZES[0]
-        best: Size = gate.best(1.0, available, float("inf"), each)
+        best = gate.best(1.0, available, float("inf"), each)
         single, count = gate.single or 0.0, min(size - 1, available)
         loss = reading + each * count + gate.cost(size) - single
         if not best.count or loss > _TRIALS * single + _SHARE_OF_TIME * self._passed - self._lost:
