@@ -84,7 +84,7 @@ class CapturedStates:
 
 @contextlib.contextmanager
 def joined(blocks: Sequence[Block], form: Form) -> Iterator[tuple[IO[bytes], int]]:
-    """A nameless file with the state that blocks have, of so many bytes and zeros behind it.
+    """Yield a nameless file with the state of some blocks, and the bytes of the state; zeros follow it.
 
     Raises:
         StateError: if they do not fit together.

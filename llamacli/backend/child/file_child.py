@@ -37,7 +37,7 @@ class FileChild:
         return self._child is not None and self._child.is_alive
 
     def call(self, method: Method, arguments: object, name: str, *, descriptors: Sequence[int] = ()) -> Any:
-        """Return what a method says of the file that `name` names in messages.
+        """Return the result of a method for a file. `name` is the name of the file in messages.
 
         Raises:
             CapacityError: if it takes too much time or memory.

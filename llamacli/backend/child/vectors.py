@@ -33,7 +33,7 @@ GROUPS_AHEAD: Final = 16
 """Groups of vectors that a child may compute before they are taken."""
 
 _KNOWN_AT_ONCE: Final = 4 * TEXTS_AT_ONCE
-"""The same of texts that are all there: a window's."""
+"""Texts that travel together if all are in memory: as many as the smallest window has."""
 
 _MOST_CHARACTERS: Final = 1 << 20
 
@@ -96,7 +96,7 @@ def _error_of(fault: Fault) -> LlamacliError:
 
 
 class _KnownGroups(Iterator[tuple["Text", ...]]):
-    """The groups of texts that are all there: nobody waits for them, or asks whether there are more."""
+    """The groups of texts that are all in memory: the last one is known to be the last."""
 
     def __init__(self, texts: Sequence[Text]) -> None:
         self._left = deque(_groups(texts, _KNOWN_AT_ONCE))
@@ -117,7 +117,7 @@ class _KnownGroups(Iterator[tuple["Text", ...]]):
 
 
 def _groups_of(texts: Iterable[Text]) -> _KnownGroups | Generator[tuple[Text, ...] | None, None, None]:
-    """The groups of texts; those that are still to come are read ahead on a thread."""
+    """Return the groups of texts, which a thread reads ahead unless all are in memory."""
     return _KnownGroups(texts) if isinstance(texts, list | tuple) else prefetch(_groups(texts), lambda: None)
 
 

@@ -22,7 +22,7 @@ from llamacli.errors import LlamacliError
 class ModelSpec:
     """A model as every worker loads it: a file that it can read, or what it fetches once by its name.
 
-    `finds_projector`: so is its projector, if it has one, unless `model` names it.
+    `finds_projector`: a worker finds the projector likewise, if the model has one and `model` names none.
     """
 
     reference: str

@@ -95,7 +95,7 @@ class Answering:
         self._record.queued = max(self._record.queued or 0.0, self._record.elapsed)
 
     def _time(self, answer: Answer) -> None:
-        """Note when the tokens of an answer came that ends now."""
+        """Record the times of the tokens of an answer that has just ended."""
         record, tokens, seconds = self._record, answer.usage.completion_tokens, answer.timings.predicted_ms / 1e3
         if tokens and record.first_token is None:
             record.first_token = record.elapsed - seconds

@@ -117,7 +117,7 @@ class Child:
         meanwhile: Callable[[], None] | None = None,
         descriptors: Sequence[int] = (),
     ) -> Any:
-        """Make a call and return its result; `on_item` receives what it streams. `meanwhile` is called when the call is made.
+        """Make a call and return its result; `on_item` receives what it streams, and `meanwhile` runs when it is sent.
 
         Raises:
             EngineDiedError, MemoryFullError: if the child dies.
@@ -152,7 +152,7 @@ class Child:
 
         As long as `lockstep` is true for the items, the child computes the next one only when it is asked for. `source` is
         called for items that the child wants. A value that is sent into the iterator goes to the child as an item. `cancel`
-        ends the call from any thread. `meanwhile` is called when the call is made. Raises as `call`.
+        ends the call from any thread. `meanwhile` runs as soon as the call is sent. Raises as `call`.
         """
         number = next(self._numbers)
         stream = ItemStream(self.send, number, method, lockstep, source)

@@ -32,7 +32,7 @@ _PATTERNS: Final = (
 """What native code writes before it ends the process, the most telling first."""
 
 _STACKS: Final = "Fatal Python error: "
-"""Begins what Python writes when a signal ends the process: the functions that its threads are in."""
+"""The beginning of what Python writes when a signal ends the process: the stacks of its threads."""
 
 _AT_WORK: Final = (
     (
@@ -47,7 +47,7 @@ _AT_WORK: Final = (
         "the projector is probably damaged: llamacli info --check says more about it",
     ),
 )
-"""What such a function says that the child did, and the hint for it; None: the model's."""
+"""Functions on the stack, what the child was doing in them, and a hint (None: the hint about the model)."""
 
 _OF_NODES: Final = ("Remote RPC server crashed", "Failed to connect to", "RPC handshake failed")
 """What llama.cpp's RPC backend writes before it ends the process (`ggml-rpc.cpp`)."""
@@ -97,7 +97,7 @@ def died(status: int, stderr: IO[bytes], vitals: Vitals, model: Path | None, nod
 
 
 def _work_in(words: str, hint: str | None) -> tuple[str, str | None]:
-    """Return what the child did when a signal ended it, as the end of a sentence, and the hint for that instead of `hint`."""
+    """Return what the child was doing when a signal ended it, as the end of a sentence, and the hint: by default `hint`."""
     stacks = words.rpartition(_STACKS)[2] if _STACKS in words else ""
     for pattern, work, own in _AT_WORK:
         if pattern.search(stacks):

@@ -149,7 +149,7 @@ class Channel:
 
     @property
     def is_writable(self) -> bool:
-        """True if the next messages would not wait for the other side, as far as they are short."""
+        """True if short messages can be sent without a wait for the other side."""
         return bool(self._writable.poll(0))
 
     def send(self, *messages: ToChild | FromChild, descriptors: Sequence[int] = ()) -> None:

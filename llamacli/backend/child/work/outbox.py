@@ -15,7 +15,7 @@ from typing import Final
 from llamacli.backend.child.wire.frames import Channel, FromChild, Items
 
 _SHORT_BYTES: Final = 1 << 15
-"""Bytes of items that a connection takes at once, if it takes any."""
+"""Bytes of items that a connection takes without a wait, if it is writable."""
 
 
 class Outbox:
@@ -53,7 +53,7 @@ class Outbox:
             self._messages.append(message)
 
     def flush(self) -> None:
-        """Send what is queued, unless another thread does, which looks again, or it might have to wait for the reader."""
+        """Send what is queued. Leave it to the other thread if that is sending, or if the reader is slow."""
         with self._lock:
             if not self._messages or self._is_sending or self._is_over:
                 return
