@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llamacli.cli.bench.combinations import expand
 from llamacli.cli.bench.load_options import LoadOptions
-from llamacli.cli.bench.options import PlanOptions, ReportOptions, SetupOptions, WorkOptions, expand
+from llamacli.cli.bench.options import PlanOptions, ReportOptions, SetupOptions, WorkOptions
 from llamacli.cli.bench.plot import check_plot
 from llamacli.cli.framework.command import Reread, command
 from llamacli.cli.framework.context import AppContext

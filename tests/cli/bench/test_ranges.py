@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 
 from llamacli.cli.bench import ranges as values
-from llamacli.cli.bench.options import SetupOptions, WorkOptions, expand
+from llamacli.cli.bench.combinations import expand
+from llamacli.cli.bench.options import SetupOptions, WorkOptions
 from llamacli.errors import UsageError
 
 
