@@ -14,6 +14,7 @@ from llamacli.engine.engine import Engine
 from llamacli.engine.generation.prompts.prefix_cache import common_length
 from llamacli.engine.params import GenerationParams
 from llamacli.engine.runtime.mapping import map_shared
+from llamacli.engine.runtime.prompt_identity import Form
 from llamacli.errors import StateError, UsageError
 from llamacli.store.prompt_cache import BLOCK
 from llamacli.store.prompt_cache.block_file import Block
@@ -32,28 +33,22 @@ class KeptPrompt:
 
     def __init__(self, engine: Engine, prompt: Prompt) -> None:
         identity = engine.prompt_identity
-        if identity is None or len(prompt.tokens) <= BLOCK:
-            if identity is None:
-                raise UsageError("prompts cannot be kept with these parameters", parameter="prompt_cache")
+        if identity is None:
+            raise UsageError("prompts cannot be kept with these parameters", parameter="prompt_cache")
+        if len(prompt.tokens) <= BLOCK:
             raise UsageError(f"the prompt cache keeps prompts of more than {BLOCK} tokens", parameter="n_prompt")
-        self._engine, self._form, self._prompt = engine, identity.form, prompt.tokens
+        self._engine, self._form = engine, identity.form
         _read(engine, prompt)
         with nameless_file() as file:
             captured = engine.capture_prompt(prompt.tokens, file)
             size = os.fstat(file.fileno()).st_size
             states = CapturedStates(identity.form, captured, map_shared(file, size))
-            most = common_length(captured.tokens, prompt.tokens)
-            self._blocks = [(block, _digest(block)) for block in self._cut(states, most)]
+            end = common_length(captured.tokens, prompt.tokens)
+            if identity.form != "rows":
+                end = max(length for length in states.lengths if length <= end)
+            self._tokens = prompt.tokens[:end]
+            self._blocks = [(block, _digest(block)) for block in _cut(states, identity.form, end)]
         _read(engine, engine.text_prompt(_OTHER))
-
-    def _cut(self, states: CapturedStates, most: int) -> Iterator[Block]:
-        """Yield the blocks of the first `most` tokens, as they are kept on disk."""
-        end = most if self._form == "rows" else max(length for length in states.lengths if length <= most)
-        last = (end - 1) // BLOCK * BLOCK
-        for start in range(0, last, BLOCK) if self._form != "state" else ():
-            yield _whole(states.block(start, start + BLOCK))
-        yield _whole(states.block(last, end) if self._form == "rows" else states.state(last, end))
-        self._tokens = self._prompt[:end]
 
     def restore(self) -> None:
         """Verify what is kept, put it together, and hand it to the engine. Raises StateError."""
@@ -68,6 +63,14 @@ def _read(engine: Engine, prompt: Prompt) -> None:
     """Have an engine evaluate a prompt."""
     for _ in engine.answer(text_turn(prompt), _READ):
         pass
+
+
+def _cut(states: CapturedStates, form: Form, end: int) -> Iterator[Block]:
+    """Yield the blocks of the first `end` tokens, as they are kept on disk."""
+    last = (end - 1) // BLOCK * BLOCK
+    for start in range(0, last, BLOCK) if form != "state" else ():
+        yield _whole(states.block(start, start + BLOCK))
+    yield _whole(states.block(last, end) if form == "rows" else states.state(last, end))
 
 
 def _whole(block: Block) -> Block:
