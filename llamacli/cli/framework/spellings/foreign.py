@@ -78,15 +78,20 @@ _WITHOUT_VALUE: dict[str, tuple[str, tuple[str, ...]]] = {
 _PROMPT = ("-p", "--prompt")
 _HF_FILE = ("-hff", "--hf-file")
 
-_LEAST_DRAFT = "drafts are as long as pays; --draft N is the most, and --draft-p-min P ends them earlier"
+_DRAFT_LINES = {
+    "drafts are as long as pays; --draft N is the most, and --draft-p-min P ends them earlier":
+        ("--draft-min", "--draft-n-min", "--spec-draft-n-min"),
+    "the draft model has the context of -c": ("-cd", "--ctx-size-draft"),
+    "the draft model uses the devices of -dev": ("-devd", "--device-draft", "--spec-draft-device"),
+    "the draft model has the cache types of -ctk and -ctv": (
+        "-ctkd", "--cache-type-k-draft", "--spec-draft-type-k", "-ctvd", "--cache-type-v-draft", "--spec-draft-type-v",
+    ),
+    "the draft model has the threads of -t and -tb": (
+        "--threads-draft", "--spec-draft-threads", "-tbd", "--threads-batch-draft", "--spec-draft-threads-batch",
+    ),
+}  # fmt: skip
 
-_LINES = {
-    "--draft-min": _LEAST_DRAFT, "--draft-n-min": _LEAST_DRAFT, "--spec-draft-n-min": _LEAST_DRAFT,
-    "-cd": "the draft model has the context of -c", "--ctx-size-draft": "the draft model has the context of -c",
-    "-devd": "the draft model uses the devices of -dev", "--device-draft": "the draft model uses the devices of -dev",
-    "-ctkd": "the draft model has the cache types of -ctk and -ctv",
-    "-ctvd": "the draft model has the cache types of -ctk and -ctv",
-    "--threads-draft": "the draft model has the threads of -t", "-tbd": "the draft model has the threads of -tb",
+_LINES = {name: line for line, names in _DRAFT_LINES.items() for name in names} | {
     "-cnv": "llamacli chat is a conversation", "--conversation": "llamacli chat is a conversation",
     "-i": "llamacli chat is a conversation", "--interactive": "llamacli chat is a conversation",
     "-hff": "write -m hf:USER/REPO:FILE", "--hf-file": "write -m hf:USER/REPO:FILE",
