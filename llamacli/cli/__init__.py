@@ -31,7 +31,7 @@ _KEEP_ALIVE = "--keep-alive"
 
 _MEDIA_OPTIONS = ("--image", "--audio")
 _MEDIA_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".wav", ".mp3", ".flac", ".ogg")
-"""What shows that a command line names a picture or a sound. One that is not told so is decoded all the same, a bit later."""
+"""What shows that a command line names a picture or a sound. Without it the decoder starts with the first one, a bit later."""
 
 _ENGINELESS = ("--url", "--dask", "--merge", "--show-text")
 """The options with which others compute, or nobody."""
