@@ -53,27 +53,20 @@ class Engine(Vectors):
         may_die: bool = False,
     ) -> None:
         self._process = os.getpid()
-        flag, model = cancel or CancelFlag(), model or ModelParams()
+        flag, model, context = cancel or CancelFlag(), model or ModelParams(), context or ContextParams()
         vocab_only = model.vocabulary_only
-        draft = Path(model.draft_model) if model.draft_model is not None and not vocab_only else None
-        if draft is not None:
-            from llamacli.engine.generation.drafts.draft_model import DraftModel, check_draft_model  # few use one
-            from llamacli.gguf.check.heads import TAKES_BACK
-
-            check_draft_model(path, draft)
-        if model.mtp and not vocab_only:
-            from llamacli.gguf.check.heads import check_heads
+        if not vocab_only and (model.draft_model is not None or model.mtp):
+            from llamacli.gguf.check.drafts import check_drafts  # few models have drafts
             from llamacli.gguf.check.loadable import check_headers
 
-            check_heads(check_headers(path))
+            check_drafts(check_headers(path), model.draft_model, mtp=model.mtp)
         loaded = Model(path, model, cancel=flag, on_load=on_load, vocab_only=vocab_only, may_die=may_die)
-        context = context or ContextParams()
         encoder = self._draft_model = None
         try:
-            if draft is not None:
-                self._draft_model = DraftModel(draft, model, loaded, flag, may_die=may_die)
-                if loaded.is_recurrent and loaded.header.architecture not in TAKES_BACK:
-                    loaded.notes.append(f"{draft.name} drafts nothing: the layers of {path.name} cannot take back tokens")
+            if model.draft_model is not None and not vocab_only:
+                from llamacli.engine.generation.drafts.draft_model import DraftModel
+
+                self._draft_model = DraftModel(Path(model.draft_model), model, loaded, flag, may_die=may_die)
             if loaded.params.mmproj is not None and not vocab_only:
                 from llamacli.engine.media.encoder import MediaEncoder  # most models take text only
 

@@ -16,8 +16,8 @@ from llamacli.cli.info.sources import Opened
 from llamacli.engine.params import ContextParams, ModelParams
 from llamacli.errors import CapacityError, LibraryError, LlamacliError, MemoryFullError, ModelFileError, UsageError
 from llamacli.gguf.analysis.summary import chat_templates
+from llamacli.gguf.check.drafts import check_drafts
 from llamacli.gguf.check.finding import Finding
-from llamacli.gguf.check.heads import check_heads
 from llamacli.gguf.check.loadable import require_complete
 from llamacli.gguf.check.template import is_go_template
 from llamacli.gguf.header import Header
@@ -167,12 +167,7 @@ def with_companions(
     if opened.path is None:
         return options.params()
     params = draft.params(app, options.params(), offline=options.offline)
-    if params.mtp:
-        check_heads(opened.files)
-    if params.draft_model is not None:
-        from llamacli.engine.generation.drafts.draft_model import check_draft_model
-
-        check_draft_model(opened.path, Path(params.draft_model))
+    check_drafts(opened.files, params.draft_model, mtp=params.mtp)
     found = app.find_projector(app, opened.path, None, mmproj=mmproj, offline=options.offline)
     return replace(params, mmproj=str(found) if found is not None else None)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llamacli.engine.generation.drafts.gate import outputs_for
 from llamacli.engine.generation.prompts.prefix_cache import PrefixCache, PrefixStore
 from llamacli.engine.generation.prompts.staged import StagedPrompts
 from llamacli.engine.generation.scheduler import Scheduler
@@ -132,17 +133,13 @@ class Contexts:
             shared.close()
             self._close_drafts()
             context.close()
-        sequences = self.params.n_seq_max
-        outputs = max(self.params.n_outputs, sequences + MOST_DRAFT, 4 * sequences, min(8 * sequences, 32))  # see `gate.SIZES`
-        drafts = self._draft_model is not None or self._model.params.mtp
-        rollback = MOST_DRAFT if drafts else self.params.rollback
+        outputs = max(self.params.n_outputs, outputs_for(self.params.n_seq_max))
+        has_source = self._draft_model is not None or self._model.params.mtp
+        rollback = MOST_DRAFT if has_source else self.params.rollback
         params = dataclasses.replace(self.params, n_ctx=size, n_outputs=outputs, rollback=rollback)
         self._grows = True
         try:
-            self._context = interruptible(lambda: Context(self._model, params), self._flag)
-            if drafts:
-                context = self._context
-                self._drafts = interruptible(lambda: self._open_drafts(context, params), self._flag)
+            self._context, self._drafts = interruptible(lambda: self._open(params), self._flag)
         finally:
             self._grows = False
             if self._closed:  # by a signal handler, which could not free the model under the context
@@ -154,19 +151,20 @@ class Contexts:
             self._shared.scheduler.slots.adopt(0, list(kept.tokens))
         return self._shared
 
-    def _open_drafts(self, context: Context, params: ContextParams) -> DraftSource:
-        """Return what drafts beside a context: the draft model, or the model's own heads. An error closes the context."""
+    def _open(self, params: ContextParams) -> tuple[Context, DraftSource | None]:
+        """Return a new context, and what drafts beside it: the draft model, the model's own heads, or None."""
+        context = Context(self._model, params)
         try:
             if self._draft_model is not None:
-                return self._draft_model.open_context(params)
-            from llamacli.engine.generation.drafts.head_drafts import HeadDrafts  # few models have heads
+                return context, self._draft_model.open_context(params)
+            if self._model.params.mtp:
+                from llamacli.engine.generation.drafts.head_drafts import open_heads  # few models have heads
 
-            heads = Context(self._model, dataclasses.replace(params, swa_full=True, n_outputs=0, rollback=0), heads_of=context)
-            return HeadDrafts(context, heads)
+                return context, open_heads(context)
         except BaseException:
-            self._context = None
             context.close()
             raise
+        return context, None
 
     def _close_drafts(self) -> None:
         drafts, self._drafts = self._drafts, None

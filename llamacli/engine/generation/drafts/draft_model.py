@@ -12,23 +12,9 @@ from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.context import Context
 from llamacli.engine.runtime.model import Model
 from llamacli.errors import LlamacliError, MemoryFullError, UsageError
-from llamacli.gguf.check.draft_vocabulary import check_draft_vocabulary
-from llamacli.gguf.check.heads import check_whole_model
-from llamacli.gguf.check.loadable import check_headers
-from llamacli.gguf.model import read_file_header
+from llamacli.gguf.check.heads import TAKES_BACK
 
 _NO_LIMIT = 60.0
-
-
-def check_draft_model(path: Path, draft: Path) -> None:
-    """Check by their headers that a model can draft for the one at `path`.
-
-    Raises:
-        UsageError: if it has another vocabulary, or is not a whole model.
-        ModelError: if one of them cannot be read.
-    """
-    check_whole_model(read_file_header(draft))
-    check_draft_vocabulary(check_headers(path), check_headers(draft))
 
 
 def draft_params(params: ModelParams) -> ModelParams:
@@ -58,7 +44,7 @@ def draft_context_params(params: ContextParams) -> ContextParams:
 
 
 class DraftModel:
-    """The draft model beside a model. It is closed after the contexts that `open_context` made.
+    """The draft model beside a model, whose notes say if it drafts nothing. Closed after what `open_context` returned.
 
     Raises (when built):
         UsageError: if it cannot draft for any model.
@@ -75,6 +61,8 @@ class DraftModel:
         except BaseException:
             self.model.close()
             raise
+        if target.is_recurrent and target.header.architecture not in TAKES_BACK:
+            target.notes.append(f"{path.name} drafts nothing: the layers of {target.path.name} cannot take back tokens")
 
     def open_context(self, params: ContextParams) -> ModelDrafts:
         """Return the drafts of this model for a context with these parameters, whose size is resolved.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from llamacli.engine.params import MOST_DRAFT
+
 SIZES = (4, 8, 16)
 """Tokens of an evaluation that checks a draft: few sizes, as llama.cpp only reuses the graph of the size before."""
 
@@ -34,6 +36,9 @@ NEAR = 32
 """Tokens after a success in which a draft is looked for more often."""
 
 STEPS_NEAR_SUCCESS = 2
+
+_MOST_SIDE_BY_SIDE = 32
+"""Tokens of an evaluation of several drafts that are longer than the smallest size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +145,11 @@ class Account:
     def is_near_success(self, position: int) -> bool:
         """Return whether a draft was accepted shortly before: another one may be possible after every token."""
         return position < self._success + NEAR
+
+
+def outputs_for(sequences: int) -> int:
+    """Return how many tokens of an evaluation need logits for the drafts of so many sequences: long ones for few of them."""
+    return max(sequences + MOST_DRAFT, SIZES[0] * sequences, min(SIZES[1] * sequences, _MOST_SIDE_BY_SIDE))
 
 
 def size_of(count: int) -> int:

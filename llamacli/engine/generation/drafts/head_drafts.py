@@ -6,6 +6,7 @@ See Gloeckle et al., "Better & Faster Large Language Models via Multi-token Pred
 
 from __future__ import annotations
 
+import dataclasses
 import time
 
 from llamacli.binding.arrays import int32, reference, struct_array, token_array
@@ -66,3 +67,14 @@ class HeadDrafts:
             library().llamacli_heads_free(handle)
         self._sampler.close()
         self._heads.close()
+
+
+def open_heads(context: Context) -> HeadDrafts:
+    """Return the drafts of the heads of a context's model. Raises as `Context`."""
+    params = dataclasses.replace(context.params, swa_full=True, n_outputs=0, rollback=0)
+    heads = Context(context.model, params, heads_of=context)
+    try:
+        return HeadDrafts(context, heads)
+    except BaseException:
+        heads.close()
+        raise
