@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llamacli.engine.generation.drafts.gate import outputs_for
+from llamacli.engine.generation.prompts.capture import capture_prompt
 from llamacli.engine.generation.prompts.prefix_cache import PrefixCache, PrefixStore
 from llamacli.engine.generation.prompts.staged import StagedPrompts
 from llamacli.engine.generation.scheduler import Scheduler
@@ -229,30 +230,11 @@ class Contexts:
     def capture_prompt(
         self, prompt: tuple[int, ...], identity: PromptIdentity, memory_of: Callable[[int], memoryview]
     ) -> CapturedPrompt:
-        """Write the state of the sequence that has most of a prompt, and its checkpoints, into memory.
-
-        `memory_of` is called with the size. Nothing is written if no token may be kept.
-        """
+        """Write an evaluated prompt into memory, see `capture.capture_prompt`."""
         shared, context = self._shared, self._context
         if shared is None or context is None:
             return CapturedPrompt()
-
-        def capture() -> CapturedPrompt:
-            slot, tokens, checkpoints = shared.scheduler.slots.evaluated(prompt, identity)
-            if not tokens:
-                return CapturedPrompt()
-            size = context.sequence_bytes(slot)
-            memory = memory_of(size + sum(len(one.state) for one in checkpoints))
-            if not context.save_sequence_into(slot, memory[:size]):
-                return CapturedPrompt()
-            end = size
-            for one in checkpoints:
-                memory[end : end + len(one.state)] = one.state
-                end += len(one.state)
-            lengths = tuple((one.length, len(one.state)) for one in checkpoints)
-            return CapturedPrompt(tokens, size, lengths, len(tokens) == len(shared.scheduler.slots.tokens_of(slot)))
-
-        return shared.between_steps(capture)
+        return shared.between_steps(lambda: capture_prompt(context, shared.scheduler.slots, prompt, identity, memory_of))
 
     @property
     def cached_tokens(self) -> int:

@@ -31,7 +31,7 @@ def logical_cpus() -> int:
 def idle_seconds(stat: Path = _STAT) -> float | None:
     """Return the seconds that the logical CPUs of this process have been idle, all together, since an unknown time.
 
-    None where the system does not tell.
+    None where the system does not report them.
     """
     names = {f"cpu{cpu}" for cpu in _allowed_cpus()}
     try:

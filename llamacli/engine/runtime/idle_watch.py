@@ -1,4 +1,4 @@
-"""Watch over the processors, for other programs that end."""
+"""Whether other programs have ended: processors become idle then, and more threads may pay."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FREED = 0.5
 
 
 class IdleWatch:
-    """What is idle while so many threads of ours compute. `idle_seconds` tells the sum of all processors."""
+    """Idle processors while a number of our threads compute. `idle_seconds` returns the sum of all processors."""
 
     def __init__(self, idle_seconds: Callable[[], float | None] = hardware.idle_seconds) -> None:
         self._idle_seconds = idle_seconds

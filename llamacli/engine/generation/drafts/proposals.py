@@ -1,4 +1,4 @@
-"""Which drafts the running sequences get: one that is alone what pays, several side by side what pays for each of them."""
+"""The drafts of the running sequences: for one that runs alone what pays, for several side by side what pays for each."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Proposals:
         return self._drafter.watches
 
     def follow(self, sequence: Sequence, tokens: list[int], position: int, output: int) -> None:
-        """See what was just evaluated of a sequence (see `Drafter.follow`)."""
+        """Show the model's heads what was just evaluated of a sequence (see `Drafter.follow`)."""
         self._drafter.follow(sequence, tokens, position, output)
 
     def forget(self, sequence: int) -> None:

@@ -115,8 +115,8 @@ class Checkpoints:
         for known in self._of.values():
             while len(known) > _MOST:
                 _drop_one(known)
-        while sum(map(_size, self._of.values())) > self._capacity:
-            _drop_one(max(self._of.values(), key=_size))
+        while sum(map(total_size, self._of.values())) > self._capacity:
+            _drop_one(max(self._of.values(), key=total_size))
 
 
 def best_of(checkpoints: Iterable[Checkpoint], length: int) -> int:
@@ -124,7 +124,8 @@ def best_of(checkpoints: Iterable[Checkpoint], length: int) -> int:
     return max((one.length for one in checkpoints if one.length <= length), default=0)
 
 
-def _size(checkpoints: list[Checkpoint]) -> int:
+def total_size(checkpoints: Iterable[Checkpoint]) -> int:
+    """Return the bytes of checkpoints."""
     return sum(len(one.state) for one in checkpoints)
 
 

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Protocol
 
-from llamacli.engine.generation.prompts.checkpoints import Checkpoint, best_of
+from llamacli.engine.generation.prompts.checkpoints import Checkpoint, best_of, total_size
 
 WORTHWHILE = 16
 """Least tokens worth a copy of their state: fewer are evaluated faster."""
@@ -30,7 +30,7 @@ class Prefix:
     @property
     def size(self) -> int:
         """Bytes of the state and the checkpoints."""
-        return len(self.state) + sum(len(one.state) for one in self.checkpoints)
+        return len(self.state) + total_size(self.checkpoints)
 
     def usable(self, prompt: tuple[int, ...]) -> int:
         """Return the tokens of a prompt that need no evaluation with this state."""
