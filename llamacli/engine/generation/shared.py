@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -73,16 +73,9 @@ class SharedScheduler:
             cancel.then(lambda: self._leave_all(list(running.values())))
         try:
             while self._fill(running, source, cancel):
-                if not any(ticket.is_ready for ticket in running.values()):
+                if not _is_any_ready(running.values()):
                     on_wait()
-                while not any(ticket.is_ready for ticket in running.values()):
-                    self._require_open()
-                    if self._acquire():
-                        with self._turn():
-                            if not any(ticket.is_ready for ticket in running.values()) and self._take_in():
-                                self._distribute(self.scheduler.step())
-                    else:
-                        self._wait(running.values())
+                    self._step_until_ready(running.values())
                 for number, ticket in list(running.items()):
                     while ticket.events:
                         event = ticket.events.popleft()
@@ -93,6 +86,17 @@ class SharedScheduler:
                     ticket.check()
         finally:
             self._leave_all(list(running.values()))
+
+    def _step_until_ready(self, tickets: Collection[Ticket]) -> None:
+        """Step, or wait for the thread that does, until one of the tickets has an event."""
+        while not _is_any_ready(tickets):
+            self._require_open()
+            if self._acquire():
+                with self._turn():
+                    if not _is_any_ready(tickets) and self._take_in():
+                        self._distribute(self.scheduler.step())
+            else:
+                self._wait(tickets)
 
     def _require_no_callback(self) -> None:
         if self._is_stepping_here:
@@ -183,7 +187,7 @@ class SharedScheduler:
     def _wait(self, tickets: Iterable[Ticket]) -> None:
         """Wait for the thread that steps."""
         with self._changed:
-            if not any(ticket.is_ready for ticket in tickets) and self._stepping.locked():
+            if not _is_any_ready(tickets) and self._stepping.locked():
                 self._changed.wait(_PATIENCE_SECONDS)
 
     def _acquire(self, *, blocking: bool = False) -> bool:
@@ -317,3 +321,7 @@ class SharedScheduler:
         with self._changed:
             self._changed.notify_all()
         afterwards()
+
+
+def _is_any_ready(tickets: Iterable[Ticket]) -> bool:
+    return any(ticket.is_ready for ticket in tickets)
