@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import tiny_memories
+from text_answer import answer
 
 from llamacli.engine.engine import Engine
 from llamacli.engine.events import Answer
@@ -31,8 +32,7 @@ def engine_of(model: Path, context: ContextParams = CONTEXT, **weights: object) 
 
 
 def ask(engine: Engine, text: str, params: GenerationParams = GREEDY) -> Answer:
-    (answer,) = [one for one in engine.answer(engine.text_turn(text), params) if isinstance(one, Answer)]
-    return answer
+    return answer(engine, text, params)
 
 
 def asked(model: Path, text: str, params: GenerationParams = GREEDY, **weights: object) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+from text_answer import answer
 from tiny_memories import memory_model
 
 from llamacli.engine.engine import Engine
@@ -56,11 +57,6 @@ def with_itself(quantized_model):
 def with_other(quantized_model, other_model):
     with opened(quantized_model, other_model) as engine:
         yield engine
-
-
-def answer(engine: Engine, text: str, params: GenerationParams) -> Answer:
-    (found,) = [one for one in engine.answer(engine.text_turn(text), params) if isinstance(one, Answer)]
-    return found
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)

@@ -7,12 +7,12 @@ import json
 from contextlib import closing, nullcontext
 
 import pytest
+from text_answer import answer
 
 from llamacli.engine.constraint.guidance import Constraint
 from llamacli.engine.constraint.matcher import Matcher
 from llamacli.engine.constraint.schema import convert_schema
 from llamacli.engine.engine import Engine
-from llamacli.engine.events import Answer
 from llamacli.engine.generation.drafts.drafter import Drafter, Limits
 from llamacli.engine.generation.drafts.gate import Account, Gate, size_of
 from llamacli.engine.generation.drafts.repeats import Repeats
@@ -132,11 +132,6 @@ def test_a_text_that_lost_its_beginning_starts_anew():
 def engine(quantized_model):
     with Engine(quantized_model, ModelParams(), CONTEXT) as engine:
         yield engine
-
-
-def answer(engine: Engine, text: str, params: GenerationParams, constraint: Constraint | None = None) -> Answer:
-    (found,) = [one for one in engine.answer(engine.text_turn(text, constraint), params) if isinstance(one, Answer)]
-    return found
 
 
 SAMPLING = {

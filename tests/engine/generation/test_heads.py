@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import tiny
 import tiny_mtp
+from text_answer import answer
 
 from llamacli.engine.engine import Engine
 from llamacli.engine.events import Answer
@@ -38,11 +39,6 @@ def models(tmp_path_factory) -> dict[str, Path]:
 
 def opened(path: Path, *, mtp: bool, context: ContextParams = CONTEXT) -> Engine:
     return Engine(path, ModelParams(mtp=mtp), context)
-
-
-def answer(engine: Engine, text: str, params: GenerationParams) -> Answer:
-    (found,) = [one for one in engine.answer(engine.text_turn(text), params) if isinstance(one, Answer)]
-    return found
 
 
 @pytest.mark.parametrize("kind", ["foreseeing", "random", "hybrid", "foreseeing hybrid"])
