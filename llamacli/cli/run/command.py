@@ -181,6 +181,9 @@ def run(
         index=index,
         expects_allowed=reread.given("allow_tool"),
     )
+    if source.show_text:
+        show_texts(app.console, read_documents(app.console, prompt, source.file, asked.access))
+        return
     setup = ModelSetup(
         model=model,
         params=model.params() if remote.url else draft.params(app, model.params(), offline=model.offline),
@@ -189,9 +192,6 @@ def run(
         remote=remote,
         strict=constraint.strict,
     )
-    if source.show_text:
-        show_texts(app.console, read_documents(app.console, prompt, source.file, asked.access))
-        return
     with decoding_in_child(model.child()):
         if rows.input is not None:
             answer_rows(app, prompt, asked, setup, rows)

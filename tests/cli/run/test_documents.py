@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from fakes import invoke
 
+from llamacli.cli.framework.context import find_model
 from tests.support.documents import docx, pdf, word_paragraph
 from tests.support.page_server import response, server
 
@@ -105,6 +106,8 @@ def test_the_text_is_shown_without_a_model():
     assert result.stdout == "The pump leaks.\n\nIt is old.\n\n# One\n"
     assert result.stderr == "llamacli: a.pdf: PDF, 2 pages, 27 characters\nllamacli: src/one.md: text, 6 characters\n"
     assert result.engine.messages is None
+    missing = invoke("run", "-f", "src/one.md", "--show-text", "-md", "missing", find_model=find_model)
+    assert (missing.status, missing.stdout) == (0, "# One\n")
 
 
 def test_a_web_page_is_read_and_a_private_one_only_if_that_is_allowed():
