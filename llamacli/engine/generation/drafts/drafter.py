@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence as Series
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llamacli.engine.generation.batches.burst import STEPS
-from llamacli.engine.generation.drafts.gate import CERTAIN, MODEL, STEPS_NEAR_SUCCESS, Account, Gate, size_of
+from llamacli.engine.generation.drafts.gate import MODEL, STEPS_NEAR_SUCCESS, Account, Gate, size_of
 from llamacli.engine.generation.drafts.source import DraftSource
 from llamacli.engine.generation.drafts.texts import Texts
-from llamacli.engine.media.placeholders import is_placeholder
 from llamacli.engine.params import MOST_DRAFT
 
 if TYPE_CHECKING:
@@ -70,8 +68,7 @@ class Drafter:
             self._without_draft = 0
         if limits.room < 1:
             return None
-        match, tokens = (CERTAIN, certain) if certain else self.texts.guess(sequence, text, last)
-        tokens = list(itertools.takewhile(lambda token: not is_placeholder(token), tokens))
+        match, tokens = self.texts.guess(sequence, text, last, certain)
         available = min(len(tokens), limits.room, MOST_DRAFT)
         if limits.most is None:
             count = self._worth(match, available)

@@ -29,7 +29,7 @@ class Proposals:
         self._side_by_side = SideBySide(self._drafter.texts)
 
     def drafts(self, sequences: Series[Sequence]) -> list[Draft]:
-        """Return a draft for each of the sequences, all of which generate; none if it does not pay."""
+        """Return a draft for each of the sequences; none if it does not pay, or while one of them reads its prompt."""
         if len(sequences) > 1:
             return self._drafts_side_by_side(sequences)
         draft = self._draft(sequences[0]) if sequences else None

@@ -6,15 +6,13 @@ the others; equal numbers share an evaluation. A draft is made if each of the an
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from llamacli.engine.generation.batches.burst import STEPS
 from llamacli.engine.generation.drafts.drafter import Draft
-from llamacli.engine.generation.drafts.gate import CERTAIN, NEAR, STEPS_NEAR_SUCCESS, Account, Gate, size_of
+from llamacli.engine.generation.drafts.gate import NEAR, STEPS_NEAR_SUCCESS, Account, Gate, size_of
 from llamacli.engine.generation.drafts.texts import Texts
-from llamacli.engine.media.placeholders import is_placeholder
 from llamacli.engine.params import MOST_DRAFT
 
 
@@ -55,9 +53,7 @@ class SideBySide:
         loss = group.account.most_loss(single)
         found: dict[int, tuple[int, list[int]]] = {}
         for one in sorted(running, key=lambda one: one.sequence != self._doubtful):
-            certain = one.certain()
-            match, guessed = (CERTAIN, certain) if certain else self._texts.guess(one.sequence, one.text, one.last)
-            tokens = list(itertools.takewhile(lambda token: not is_placeholder(token), guessed))
+            match, tokens = self._texts.guess(one.sequence, one.text, one.last, one.certain())
             count = group.gate.size(match, min(len(tokens), count), loss)
             if not count:
                 self._doubtful = one.sequence  # it is asked first next time

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
+from llamacli.engine.generation.drafts.gate import CERTAIN
 from llamacli.engine.generation.drafts.repeats import GRAM, Repeats
+from llamacli.engine.media.placeholders import is_placeholder
 from llamacli.engine.params import MOST_DRAFT
 
 _POOL_TOKENS = 1 << 16
@@ -20,11 +23,16 @@ class Texts:
         self._own: dict[int, Repeats] = {}
         self._pool = Repeats()
 
-    def guess(self, sequence: int, text: Sequence[int], last: int) -> tuple[int, Sequence[int]]:
-        """Return the length of the longest match of the end of a text and its last token, and what followed there.
+    def guess(self, sequence: int, text: Sequence[int], last: int, certain: Sequence[int] = ()) -> tuple[int, list[int]]:
+        """Return the length of the longest match of the end of a text and its last token, and the text that followed there.
 
-        The text of a sequence grows from call to call.
+        The text of a sequence grows from call to call. `certain` are tokens that must follow; they are returned as a match of
+        the length `CERTAIN`.
         """
+        match, tokens = (CERTAIN, certain) if certain else self._match(sequence, text, last)
+        return match, list(itertools.takewhile(lambda token: not is_placeholder(token), tokens))
+
+    def _match(self, sequence: int, text: Sequence[int], last: int) -> tuple[int, Sequence[int]]:
         own = self._own.get(sequence)
         if own is None or len(own) > len(text):  # a part of it was dropped, to make room in the context
             own = self._own[sequence] = Repeats()
