@@ -55,6 +55,7 @@ class ConversationTokenizer:
     ) -> None:
         self._app, self._model, self._projector, self._loaded = app, model, projector, loaded
         self._with_projector: Vocabularies | None = None
+        self._taken: set[MediaKind] = set()
         self._opened = ExitStack()
 
     def outcomes(
@@ -80,16 +81,20 @@ class ConversationTokenizer:
         """Return the vocabulary with the projector. Raises UsageError if the model does not take these kinds of media."""
         from llamacli.backend.child.tokenizer import Vocabularies
 
+        opened = self._with_projector
+        if opened is not None and self._taken.issuperset(kinds):
+            return opened
         model, projector = self._model, self._projector
         if projector is None:
             hint = "without --url they are counted with the model's projector"
             raise UsageError("a server does not tell the tokens of images and sounds", hint=hint)
         path = self._app.find_model(self._app, model.model, offline=model.offline)
         found = require_projector(self._app, path, model.model, projector, kinds, offline=model.offline)
-        if self._with_projector is None:
+        self._taken.update(kinds)
+        if opened is None:
             media = MediaVocabulary(str(path), str(found), projector.image_max_tokens)
-            self._with_projector = self._opened.enter_context(Vocabularies([], model.child(), media=media))
-        return self._with_projector
+            opened = self._with_projector = self._opened.enter_context(Vocabularies([], model.child(), media=media))
+        return opened
 
     def cancel(self) -> None:
         """End what runs, from any thread."""

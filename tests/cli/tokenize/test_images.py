@@ -60,6 +60,19 @@ def test_conversations_with_and_without_images_keep_their_order(seeing: Seeing, 
     assert [json.loads(line)["count"] for line in documents] == [29, 19]
 
 
+def test_the_projector_is_looked_for_once(seeing: Seeing, tmp_path: Path) -> None:
+    asked: list[Path] = []
+
+    def find(_app: object, path: Path, *_: object, **__: object) -> Path:
+        asked.append(path)
+        return seeing("qwen2vl").projector
+
+    file = write(tmp_path, "a.json", image_part(), TEXT)
+    both = json.loads(tokenize(seeing, "-f", file, "-f", file, "--count", "--json", find_projector=find).stdout)
+    assert [one["count"] for one in both["documents"]] == [29, 29]
+    assert len(asked) == 1
+
+
 def test_json_has_an_object_for_each_embedding(seeing: Seeing, tmp_path: Path) -> None:
     document = json.loads(tokenize(seeing, "-f", write(tmp_path, "a.json", image_part(), TEXT), "--json").stdout)
     embeddings = [token for token in document["tokens"] if token["id"] < 0]
