@@ -35,9 +35,9 @@ _WARM_TOKENS = 16
 class EndToEndTest:
     """A chat turn of `n_prompt` tokens (including the template's) that is answered with `n_gen` tokens.
 
-    The prompts of all repetitions differ from their first words, so that no evaluated prefix is reused, but with
-    `prompt_cache` the whole prompt, which was read before. Models without a
-    template get plain text. Sampling is that of `run`, with a fixed seed, but continues at the end of an answer.
+    The prompts of all repetitions differ from their first words, so that no evaluated prefix is reused. With `prompt_cache`
+    the whole prompt was read before and is reused. Models without a template get plain text. Sampling is that of `run`, with a
+    fixed seed, but continues at the end of an answer.
 
     Raises (by the constructor): what `Engine` raises; UsageError if the template alone is longer than the prompt.
     """

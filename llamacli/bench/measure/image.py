@@ -21,7 +21,7 @@ _MARK = 3
 class ImageTest(EndToEndTest):
     """An end-to-end test whose message begins with a picture of random pixels; `n_prompt` are the tokens beside it.
 
-    Each repetition has another picture, so that none is known before. Its encoding is timed from the pixels to the embeddings.
+    Each repetition has another picture, so that none was encoded before. Encoding is timed from the pixels to the embeddings.
     """
 
     def __init__(self, test: BenchTest, cancel: Canceller, on_load: Callable[[float], None] | None = None) -> None:

@@ -25,7 +25,7 @@ _OTHER = "."
 
 
 class KeptPrompt:
-    """A prompt, evaluated by an engine that does not hold it any more.
+    """A prompt that an engine has evaluated, and does not have in memory any more.
 
     Raises (when built):
         UsageError: if it cannot be kept.

@@ -37,7 +37,7 @@ def expand(
         if is_asked:
             _check_chat_turn(name, work, setup)
     if (setup.draft or setup.prompt_cache) and {size[0] for size in sizes} != {"end-to-end"}:
-        raise UsageError("--draft and --prompt-cache need --end-to-end alone: others choose no tokens, or read new prompts")
+        raise UsageError("--draft and --prompt-cache need --end-to-end, and no --latency or --image beside it")
     count = len(sizes) * math.prod(map(len, axes.values()))
     if count > MOST_TESTS:
         raise UsageError(f"{count:,} tests are too many for one run: at most {MOST_TESTS:,} are possible")
