@@ -17,7 +17,7 @@ WITHOUT_FLAG = {
     "vocabulary_only", "load_mode", "no_host", "huge_pages", "n_seq_max", "kv_unified", "invariant", "numa", "embeddings",
     "all_outputs", "max_ms", "min_indent", "pooling", "sampling", "logprobs", "overrides",
     "cache_prompt", "score_prompt", "yarn_ext_factor", "yarn_attn_factor", "yarn_beta_fast", "yarn_beta_slow",
-    "no_perf", "n_outputs", "burst_seconds", "prompt_seconds",
+    "no_perf", "n_outputs", "burst_seconds", "prompt_seconds", "rollback",
 }  # fmt: skip
 """What commands decide by themselves, or with options that only they have; or what only the Python API sets."""
 

@@ -344,4 +344,4 @@ def test_large_regexes_take_linear_time(pattern, grammar):
     start = time.process_time()
     assert from_regex(pattern) == grammar
     check_safe(grammar, "root")
-    assert time.process_time() - start < 2
+    assert time.process_time() - start < 30, "a second, if linear; the square of the length would take minutes"
