@@ -51,6 +51,17 @@ def opened(server: LiveServer, **fields: Any) -> socket.socket:
     return sent
 
 
+def until_received(connection: socket.socket, part: bytes) -> bytes:
+    """Read until a part has come, and return all that came."""
+    connection.settimeout(5)
+    data = b""
+    while part not in data:
+        received = connection.recv(4096)
+        assert received, "the connection was closed"
+        data += received
+    return data
+
+
 def reset(connection: socket.socket) -> None:
     """Close a connection at once, as a program does that is killed."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -118,16 +129,10 @@ def test_a_full_line_is_a_429_that_says_when_to_come_again(server: LiveServer) -
 
 
 def test_comments_keep_a_stream_alive_while_it_waits(server: LiveServer) -> None:
-    with closing(opened(server, max_tokens=100000)) as first, closing(opened(server, max_tokens=100000)) as second:
-        wait_for(lambda: running(server) == 2)
-        with closing(opened(server, stream=True)) as third:
-            third.settimeout(5)
-            data = b""
-            while b": waiting" not in data:
-                data += third.recv(4096)
-            assert data.startswith(b"HTTP/1.1 200")
-        first.close()
-        second.close()
+    with closing(opened(server, stream=True, max_tokens=100000)) as first:
+        until_received(first, b"data: ")  # now it has the only place in the context
+        with closing(opened(server, stream=True)) as second:
+            assert until_received(second, b": waiting").startswith(b"HTTP/1.1 200")
     server.wait_until_idle()
 
 
