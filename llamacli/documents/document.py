@@ -11,7 +11,7 @@ Format = Literal["text", "pdf", "docx", "odt", "epub", "html", "notebook"]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A piece of a document's text. `place` says where it is, as in "page 3" or "cell 2"; empty if the format has no places."""
+    """A piece of the text of a document. `place` is its page or cell ("page 3", "cell 2"); empty if there are none."""
 
     text: str
     place: str = ""

@@ -8,10 +8,9 @@ import dataclasses
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from llamacli.backend.child.file_child import FileChild
+from llamacli.backend.child.file_child import FileChild, FileReader
 from llamacli.backend.child.params import ChildParams
 from llamacli.errors import CapacityError, MediaError
 from llamacli.media.decoder import decoding_with
@@ -29,7 +28,7 @@ _PATIENCE = 60.0
 """Seconds without a sign of life: a decoder that keeps Python's lock is not counted in processor time."""
 
 
-class MediaDecoder:
+class MediaDecoder(FileReader):
     """Decodes pictures and sounds in a child, which starts with the first one. `close()` ends it. A context manager.
 
     A file may take `seconds` of processor time, and more by its size, and `memory` bytes beside what the child needs. A child
@@ -78,16 +77,6 @@ class MediaDecoder:
                 raise MediaError(error.message, hint=error.hint) from error
             target.seek(0)
             return found, target.read(min(os.fstat(target.fileno()).st_size, most))
-
-    def close(self) -> None:
-        """End the child. No more files are decoded."""
-        self._child.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
 
 
 @contextmanager

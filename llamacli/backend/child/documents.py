@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from llamacli.backend.child.file_child import FileChild
+from llamacli.backend.child.file_child import FileChild, FileReader
 from llamacli.backend.child.params import ChildParams
 from llamacli.documents.document import Document
 from llamacli.documents.file import read_data
@@ -21,7 +19,7 @@ _BYTES_PER_SECOND = 100_000
 """Documents of the slowest formats that are read in a second: a PDF of text, or the HTML of a book."""
 
 
-class DocumentReader:
+class DocumentReader(FileReader):
     """Reads files as text. Plain text is decoded here, everything else in a child, which starts with the first such file.
 
     A document may take `seconds` of processor time, and more by its size, and `memory` bytes beside what the child needs. A
@@ -59,13 +57,3 @@ class DocumentReader:
         asked = NamedBytes(data, printable(name), media_type, seconds, self._memory)
         document: Document = self._child.call(READ, asked, name)
         return document
-
-    def close(self) -> None:
-        """End the child."""
-        self._child.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 from llamacli.backend.child.params import ChildParams
 from llamacli.errors import CapacityError, ClosedError, EngineDiedError, LlamacliError, MemoryFullError
@@ -84,3 +85,19 @@ class FileChild:
         child, self._child = self._child, None
         if child is not None:
             child.close()
+
+
+class FileReader:
+    """What reads files through a child, and owns it. A context manager; `close()` may be called twice."""
+
+    _child: FileChild
+
+    def close(self) -> None:
+        """End the child. No more files are read."""
+        self._child.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
