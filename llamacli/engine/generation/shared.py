@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -75,28 +75,28 @@ class SharedScheduler:
             while self._fill(running, source, cancel):
                 if not _is_any_ready(running.values()):
                     on_wait()
-                    self._step_until_ready(running.values())
-                for number, ticket in list(running.items()):
-                    while ticket.events:
-                        event = ticket.events.popleft()
-                        if isinstance(event, Finished | Failed):
-                            del running[number]
-                            self._require_open_after(event)
-                        yield number, event
-                    ticket.check()
+                while not _is_any_ready(running.values()):
+                    self._require_open()
+                    if not self._acquire():
+                        self._wait(running.values())
+                        continue
+                    with self._turn():
+                        if not _is_any_ready(running.values()) and self._take_in():
+                            self._distribute(self.scheduler.step())
+                yield from self._take(running)
         finally:
             self._leave_all(list(running.values()))
 
-    def _step_until_ready(self, tickets: Collection[Ticket]) -> None:
-        """Step, or wait for the thread that does, until one of the tickets has an event."""
-        while not _is_any_ready(tickets):
-            self._require_open()
-            if self._acquire():
-                with self._turn():
-                    if not _is_any_ready(tickets) and self._take_in():
-                        self._distribute(self.scheduler.step())
-            else:
-                self._wait(tickets)
+    def _take(self, running: dict[int, Ticket]) -> Iterator[tuple[int, Event]]:
+        """Yield the events that are ready, and remove the requests that ended."""
+        for number, ticket in list(running.items()):
+            while ticket.events:
+                event = ticket.events.popleft()
+                if isinstance(event, Finished | Failed):
+                    del running[number]
+                    self._require_open_after(event)
+                yield number, event
+            ticket.check()
 
     def _require_no_callback(self) -> None:
         if self._is_stepping_here:
