@@ -381,7 +381,7 @@ const int64_t * llamacli_imatrix_counts(const struct llamacli_imatrix * imatrix,
 bool llamacli_compare_values(enum ggml_type type_a, const uint8_t * a, enum ggml_type type_b, const uint8_t * b, int64_t n_values, struct llamacli_difference * difference);
 
 // --- shim_heads.cpp: drafts by a model's own heads
-struct llamacli_heads * llamacli_heads_new(struct llama_context * model, struct llama_context * heads, int32_t n_sequences);
+struct llamacli_heads * llamacli_heads_new(struct llama_context * model, struct llama_context * heads, int32_t n_sequences, int32_t n_outputs);
 void llamacli_heads_free(struct llamacli_heads * heads);
 int32_t llamacli_heads_follow(struct llamacli_heads * heads, llama_seq_id sequence, const llama_token * tokens, int32_t n_tokens, llama_pos position, int32_t output);
 llama_pos llamacli_heads_position(const struct llamacli_heads * heads, llama_seq_id sequence);

@@ -65,9 +65,9 @@ class ModelParams:
     this machine. `kernels` are what computes on the CPU: our own where they know the weights' type and the processor, or
     llama.cpp's. `numa` is a GGML_NUMA_STRATEGY_* for the whole process, 0 leaves it alone. `mmproj` is the projector's file,
     which turns pictures and sound into embeddings of this model; with it `image_max_tokens` are the most that a picture may
-    take, for models that let it vary. `draft_model` is the file of a smaller model with the same vocabulary, which guesses the
-    next tokens; `draft_gpu_layers` are its layers on the GPU, as `gpu_layers`. `mtp`: the model's own layers for
-    multi-token prediction guess them.
+    take, for models that let it vary. `draft_model` is the file of a smaller model with the same vocabulary, or of the
+    model's EAGLE-3 head, which guesses the next tokens; `draft_gpu_layers` are its layers on the GPU, as `gpu_layers`. `mtp`:
+    the model's own layers for multi-token prediction guess them.
     """
 
     gpu_layers: int | None = None

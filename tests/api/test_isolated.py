@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_eagle
 
 from llamacli import Llama
 from llamacli.api.grammar import LlamaGrammar
@@ -110,6 +112,17 @@ def test_a_death_is_an_exception(tiny_model: Path) -> None:
     llm.close()
 
 
+def test_the_death_of_a_child_with_a_head_is_an_exception(tiny_model: Path, tmp_path: Path) -> None:
+    head = tiny_eagle.eagle_head(tmp_path / "head.gguf")
+    with Llama(tiny_model, n_ctx=256, isolated=True, draft_model=head) as llm:
+        assert isinstance(llm, IsolatedLlama)
+        answer = llm("Hello", max_tokens=200, temperature=0.0, stream=True)
+        next(answer)
+        os.kill(llm.pid, signal.SIGSEGV)
+        with pytest.raises(EngineDiedError, match="SIGSEGV"):
+            list(answer)
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
 def test_cycles_leave_nothing_behind(tiny_model: Path, pytestconfig: pytest.Config) -> None:
     def cycle() -> None:
@@ -140,8 +153,9 @@ def children() -> list[str]:
 
 
 def test_a_draft_model_is_loaded_beside_the_model(tiny_model: Path, tmp_path: Path) -> None:
-    for isolated in (False, True):
-        with Llama(tiny_model, n_ctx=256, n_threads=1, draft_model=tiny_model, isolated=isolated) as drafting:
+    head = tiny_eagle.eagle_head(tmp_path / "head.gguf")
+    for isolated, draft in itertools.product((False, True), (tiny_model, head)):
+        with Llama(tiny_model, n_ctx=256, n_threads=1, draft_model=draft, isolated=isolated) as drafting:
             with Llama(tiny_model, n_ctx=256, n_threads=1) as plain:
                 assert text_of(drafting("Hello", **GREEDY)) == text_of(plain("Hello", **GREEDY))
             assert isolated or drafting.draft_model is None

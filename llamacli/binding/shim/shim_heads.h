@@ -1,4 +1,5 @@
-// The layers of a model that predict further tokens (multi-token prediction), as a source of drafts. Plain C.
+// What predicts further tokens from a model's states, as a source of drafts: the model's own layers for that (multi-token
+// prediction), or an EAGLE-3 head from a file of its own. Plain C.
 #pragma once
 
 #include "shim_step.h"
@@ -8,11 +9,12 @@ extern "C" {
 #endif
 
 // The heads of `model`'s context, with the hidden states that they take, for up to n_sequences. `heads` is a context of the type
-// LLAMA_CONTEXT_TYPE_MTP of the same model. NULL when memory is short.
+// LLAMA_CONTEXT_TYPE_MTP of the same model, or one of an EAGLE-3 head, with n_outputs outputs, that fits the model. NULL when
+// memory is short.
 struct llamacli_heads;
 
 LLAMACLI_API struct llamacli_heads * llamacli_heads_new(
-    struct llama_context * model, struct llama_context * heads, int32_t n_sequences);
+    struct llama_context * model, struct llama_context * heads, int32_t n_sequences, int32_t n_outputs);
 LLAMACLI_API void llamacli_heads_free(struct llamacli_heads * heads);
 
 // Lets the heads follow tokens of a sequence that the model has just evaluated from `position` on; they were those from `output` on

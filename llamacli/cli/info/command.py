@@ -6,6 +6,7 @@ import difflib
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from llamacli.cli.framework.command import Reread, command
@@ -25,10 +26,12 @@ from llamacli.cli.info.reports import (
 from llamacli.cli.info.sources import Opened, open_files
 from llamacli.errors import TemplateError, UsageError
 from llamacli.gguf.analysis.summary import chat_templates, summarize
+from llamacli.gguf.check.eagle import is_eagle
 from llamacli.gguf.check.loadable import require_complete
 from llamacli.gguf.header import Lazy
+from llamacli.gguf.model import ModelFiles
 from llamacli.render.info.numbers import shortest
-from llamacli.store.models.projectors import models_beside
+from llamacli.store.models import heads, projectors
 
 ModelArgument = Annotated[
     str | None,
@@ -157,7 +160,7 @@ def _page(app: AppContext, opened: Opened, show: ShowOptions) -> None:
 
     files, header = opened.files, opened.files.header
     summary = summarize(files, opened.sources[0])
-    if opened.path is not None and (models := models_beside(opened.path)):
+    if opened.path is not None and (models := _models_beside(opened.path, files)):
         summary = replace(summary, details=(*summary.details, ("models here", ", ".join(path.name for path in models))))
     if show.json:
         from llamacli.render.info.json import model_document
@@ -174,6 +177,11 @@ def _page(app: AppContext, opened: Opened, show: ShowOptions) -> None:
     if not show.metadata and not show.tensors:
         app.console.write(page.format_summary(summary, opened.location, bold=bold, width=width))
     return None
+
+
+def _models_beside(path: Path, files: ModelFiles) -> list[Path]:
+    """Return the models in the folder of a projector or a head that it fits."""
+    return heads.models_beside(path) if is_eagle(files.header) else projectors.models_beside(path)
 
 
 def _key(app: AppContext, opened: Opened, key: str, show: ShowOptions) -> None:

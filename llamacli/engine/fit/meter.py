@@ -20,9 +20,10 @@ from llamacli.engine.runtime.rpc import register_nodes
 from llamacli.errors import MemoryFullError, ModelError, ModelFileError, ModelUnsupportedError
 from llamacli.gguf.analysis.memory import Workload, estimate_memory
 from llamacli.gguf.analysis.projector import projector_memory
+from llamacli.gguf.check import eagle
 from llamacli.gguf.check.loadable import check_loadable
-from llamacli.gguf.model import ModelFiles, read_file_header
-from llamacli.gguf.source import Source
+from llamacli.gguf.model import ModelFiles, read_file_header, read_files
+from llamacli.gguf.source import FileSource, Source
 
 CELLS = 256
 """llama.cpp rounds the context up to a multiple of this."""
@@ -156,14 +157,7 @@ class FormulaMeter:
 
     def measure(self, model: ModelParams, context: ContextParams, size: int) -> MemoryNeed:
         """Return the estimated memory for a context of `size` tokens. Raises ModelError if the header lacks a key."""
-        work = Workload(
-            context=size,
-            sequences=context.n_seq_max,
-            ubatch=min(context.n_ubatch, context.n_batch, size),
-            cache_type_k=context.cache_type_k,
-            cache_type_v=context.cache_type_v,
-        )
-        memory = estimate_memory(self.files, self.source, work)
+        memory = estimate_memory(self.files, self.source, _workload(context, size))
         share = DeviceShare(
             name="CPU",
             description="",
@@ -190,11 +184,43 @@ def _with_draft_model(
     """Return the shares with those of the draft model, whose context has the same size."""
     from llamacli.engine.generation.drafts.draft_model import draft_context_params, draft_params
 
-    check_loadable(path)
+    if eagle.is_eagle(check_loadable(path)):
+        return _with_head(shares, read_files(path), model, context, size)
     params = as_loaded(draft_params(model))
     need = NativeMeter(path).measure(params, draft_context_params(context), size)
     sizes = {device.name: device.weights + device.cache + device.compute for device in need.devices}
     return tuple(replace(share, draft=sizes.get(share.name, 0)) for share in shares)
+
+
+def _with_head(
+    shares: tuple[DeviceShare, ...], files: ModelFiles, model: ModelParams, context: ContextParams, size: int
+) -> tuple[DeviceShare, ...]:
+    """Return the shares with that of an EAGLE-3 head, by the formula: llama.cpp lays it out beside its model's context only.
+
+    It is on the first GPU if there is one, and the states of the model's layers that it takes are in the host's memory.
+    """
+    from llamacli.engine.generation.drafts.head_drafts import head_context_params
+
+    work = _workload(head_context_params(context), size)
+    with FileSource(files.locations[0]) as source:
+        own = estimate_memory(files, source, work).total
+    states = eagle.taken_width(files.header) * 4 * min(context.n_batch, size * context.n_seq_max)
+    gpu = None if model.draft_gpu_layers == 0 else next((number for number, one in enumerate(shares) if not one.host), None)
+    host = next(number for number, one in enumerate(shares) if one.host)
+    added = {host: states}
+    added[host if gpu is None else gpu] = own + added.get(host if gpu is None else gpu, 0)
+    return tuple(replace(share, draft=share.draft + added.get(number, 0)) for number, share in enumerate(shares))
+
+
+def _workload(context: ContextParams, size: int) -> Workload:
+    """Return the use of the memory by contexts of `size` tokens."""
+    return Workload(
+        context=size,
+        sequences=context.n_seq_max,
+        ubatch=min(context.n_ubatch, context.n_batch, size),
+        cache_type_k=context.cache_type_k,
+        cache_type_v=context.cache_type_v,
+    )
 
 
 def _peak_memory() -> int:

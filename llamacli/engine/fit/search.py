@@ -15,7 +15,7 @@ from llamacli.engine.fit.report import FitReport
 from llamacli.engine.params import DEFAULT_CONTEXT, CacheType, ContextParams, ModelParams
 from llamacli.engine.runtime.loading import as_loaded
 from llamacli.errors import MemoryFullError, ModelError
-from llamacli.gguf.check.loadable import check_loadable
+from llamacli.gguf.check.loadable import check_loadable, refuse_head
 from llamacli.gguf.model import ModelFiles
 from llamacli.gguf.source import Source
 
@@ -25,6 +25,7 @@ SMALLER_CACHES: tuple[CacheType, ...] = ("q8_0", "q4_0")
 def fit_model(path: Path, model: ModelParams, context: ContextParams) -> FitReport:
     """Check whether a model fits on this machine. Raises ModelError if llama.cpp cannot read it."""
     header = check_loadable(path)
+    refuse_head(header)
     trained = header.integer(f"{header.architecture}.context_length") or 0
     layers = header.integer(f"{header.architecture}.block_count") or 0
     return _search(NativeMeter(path), as_loaded(model), context, trained, layers)
@@ -33,6 +34,7 @@ def fit_model(path: Path, model: ModelParams, context: ContextParams) -> FitRepo
 def estimate_model(files: ModelFiles, source: Source, model: ModelParams, context: ContextParams) -> FitReport:
     """Check by its header alone whether a model would fit if this machine's processor did all the work."""
     header = files.header
+    refuse_head(header)
     trained = header.integer(f"{header.architecture}.context_length") or 0
     layers = header.integer(f"{header.architecture}.block_count") or 0
     return _search(FormulaMeter(files, source), model, context, trained, layers)

@@ -157,7 +157,7 @@ class Contexts:
         context = Context(self._model, params)
         try:
             if self._draft_model is not None:
-                return context, self._draft_model.open_context(params)
+                return context, self._draft_model.open_context(context)
             if self._model.params.mtp:
                 from llamacli.engine.generation.drafts.head_drafts import open_heads  # few models have heads
 

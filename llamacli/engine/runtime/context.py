@@ -42,7 +42,7 @@ class Context:
 
     The caller resolves an `n_ctx` of None, which stands for the length that the model was trained with. `cancel` ends an
     evaluation; without it the model's own flag does. `observer` is asked about every node of the graph. `heads_of`: it is that
-    of the model's layers which predict further tokens, beside this context.
+    of what predicts further tokens from the states of this context: the same model's layers for that, or the head in a file.
 
     Raises (when built):
         MemoryFullError: if cache and buffers do not fit.
@@ -73,10 +73,12 @@ class Context:
         if observer is not None:
             c_params.cb_eval = _EVALUATION_CALLBACK(observer.callback)
             c_params.cb_eval_user_data = observer.address
-        if heads_of is None:
-            check_cache(model, params, size)
+        if heads_of is not None:
+            c_params.ctx_other = heads_of.handle
+        if heads_of is not None and heads_of.model is model:
+            c_params.ctx_type = llama_context_type.LLAMA_CONTEXT_TYPE_MTP
         else:
-            c_params.ctx_type, c_params.ctx_other = llama_context_type.LLAMA_CONTEXT_TYPE_MTP, heads_of.handle
+            check_cache(model, params, size)
         self._handle: Any = self._create(c_params, size)
         self._memory = self._library.llama_get_memory(self._handle)
         if not self._memory and c_params.n_outputs_max < c_params.n_batch:

@@ -24,7 +24,7 @@ from llamacli.engine.runtime.loading import ALL_LAYERS, as_loaded, because, can_
 from llamacli.engine.runtime.rpc import register_nodes, watch_connections
 from llamacli.engine.runtime.vocabulary import Vocabulary
 from llamacli.errors import ClosedError, MemoryFullError, ModelUnsupportedError
-from llamacli.gguf.check.loadable import check_file, check_headers, check_tokens
+from llamacli.gguf.check.loadable import check_file, check_headers, check_tokens, refuse_head
 from llamacli.gguf.header import TensorInfo
 
 logger = logging.getLogger("llamacli.engine")
@@ -39,6 +39,7 @@ class Model:
     Loading runs on a separate thread. `on_load` receives the progress, from 0 to 1, at once and then about 20 times a second;
     an exception raised in it, such as KeyboardInterrupt, stops the loading. `may_die`: tokens are checked while C reads the
     file, which is faster, and for a process that its parent watches: C may end it over a damaged file before the check does.
+    `is_draft`: the file may be a head, which only drafts for another model.
 
     Raises (when built):
         ModelError: if the file is missing, corrupt or unsupported; the header is checked before llama.cpp reads it.
@@ -55,12 +56,15 @@ class Model:
         on_load: Callable[[float], None] | None = None,
         vocab_only: bool = False,
         may_die: bool = False,
+        is_draft: bool = False,
     ) -> None:
         started = time.perf_counter()
         self.path = path
         self.vocab_only = vocab_only
         self.params = params or ModelParams()
         files = check_headers(path, vocabulary_only=vocab_only)
+        if not is_draft and not vocab_only:
+            refuse_head(files.header)
         if not may_die:
             check_tokens(files)
         self.header = files.header

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from llamacli.gguf.analysis.kind import describe_special
+from llamacli.gguf.analysis.kind import describe_head, describe_special
 from llamacli.gguf.analysis.projector import ENCODERS, Projector, read_projector
 from llamacli.gguf.analysis.vocabulary import VocabularySummary, summarize_vocabulary
 from llamacli.gguf.arrays import read_integers
+from llamacli.gguf.check import eagle
 from llamacli.gguf.header import Header, TensorInfo
 from llamacli.gguf.layout import FILE_TYPES, MAX_LAYERS, POOLING_TYPES
 from llamacli.gguf.model import ModelFiles
@@ -93,7 +94,7 @@ def summarize(files: ModelFiles, source: Source) -> Summary:
     bits = 8 * sum(tensor.size for tensor in tensors)
     special = describe_special(header)
     return Summary(
-        kind=special[0].removesuffix(", not a model") if special else "model" if tensors else "a vocabulary without weights",
+        kind=_kind(header, special[0] if special else None, has_weights=bool(tensors)),
         name=header.text("general.name"),
         architecture=header.architecture,
         size_label=header.text("general.size_label"),
@@ -110,8 +111,16 @@ def summarize(files: ModelFiles, source: Source) -> Summary:
         vocabulary=summarize_vocabulary(source, header),
         templates=chat_templates(header),
         sampling=_sampling(header),
-        details=_details(header, tensors),
+        details=(*_details(header, tensors), *_head_details(files, source)),
     )
+
+
+def _kind(header: Header, special: str | None, *, has_weights: bool) -> str:
+    if special is not None:
+        return special.removesuffix(", not a model")
+    if (head := describe_head(header)) is not None:
+        return f"the {head} of a model, which drafts for that one"
+    return "model" if has_weights else "a vocabulary without weights"
 
 
 def quantization(header: Header, tensors: Sequence[TensorInfo]) -> str | None:
@@ -195,6 +204,21 @@ def _details(header: Header, tensors: Sequence[TensorInfo]) -> tuple[tuple[str, 
     if (projector := read_projector(header)) is not None:
         found += [(label, value) for kind in ENCODERS for label, value in _encoder_details(header, projector, kind)]
     return tuple(found)
+
+
+def _head_details(files: ModelFiles, source: Source) -> Iterator[tuple[str, str]]:
+    """Yield which models an EAGLE-3 head drafts for, and which tokens."""
+    header = files.header
+    if not eagle.is_eagle(header):
+        return
+    tokens = header.array("tokenizer.ggml.tokens")
+    size = header.integer(f"{eagle.ARCHITECTURE}.target_hidden_size")
+    if layers := eagle.target_layers(header, source):
+        yield "takes", f"the inputs of the model's layers {', '.join(map(str, layers[:-1]))} and {layers[-1]}"
+    if size is not None and tokens is not None:
+        yield "fits", f"models with embeddings of {counted(size, 'value')} and the same {counted(tokens.count, 'token')}"
+    if (table := eagle.draft_vocabulary(files)) is not None:
+        yield "drafts", f"{table.elements:,} of these tokens"
 
 
 def _encoder_details(header: Header, projector: Projector, kind: str) -> Iterator[tuple[str, str]]:

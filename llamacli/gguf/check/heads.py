@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from llamacli.errors import UsageError
+from llamacli.gguf.analysis.kind import describe_head
+from llamacli.gguf.check import eagle
 from llamacli.gguf.header import Header
 from llamacli.gguf.model import ModelFiles
 
@@ -20,17 +22,16 @@ TAKES_BACK = frozenset({
 
 _NEEDED = ("eh_proj", "enorm", "hnorm")
 
-_HEADS_ALONE = {"eagle3": "EAGLE-3 head", "dflash": "DFlash head", "gemma4-assistant": "assistant head"}
-"""Architectures of files that hold only what drafts for one model, from the states of its layers."""
 
-
-def check_whole_model(header: Header) -> None:
-    """Check that a draft model is a whole model. Raises UsageError."""
-    if kind := _HEADS_ALONE.get(header.architecture or ""):
+def check_draft_kind(header: Header) -> None:
+    """Check that a draft model is a whole model or an EAGLE-3 head. Raises UsageError."""
+    kind = describe_head(header)
+    if kind is not None and not eagle.is_eagle(header):
         raise UsageError(
             f"{header.name} holds only the {kind} of a model, which takes states of its layers: it cannot draft here",
-            hint="draft_model takes a whole model; mtp uses layers in the model's own file", parameter="draft_model",
-        )  # fmt: skip
+            hint="draft_model takes a whole model or an EAGLE-3 head; mtp uses layers in the model's own file",
+            parameter="draft_model",
+        )
 
 
 def check_heads(files: ModelFiles) -> None:

@@ -6,7 +6,7 @@ import os
 import sys
 
 from llamacli.errors import ModelFileError, ModelUnsupportedError
-from llamacli.gguf.analysis.kind import describe_special
+from llamacli.gguf.analysis.kind import describe_head, describe_special
 from llamacli.gguf.check.finding import Finding
 from llamacli.gguf.check.metadata import NO_VOCABULARY, metadata_findings
 from llamacli.gguf.check.tensors import layout_findings, tensor_findings
@@ -61,6 +61,15 @@ def check_tokens(files: ModelFiles) -> None:
             _refuse(files.header, tokens)
         elif tokens:
             _refuse(files.header, next(fatal_findings(tokens, source), None))
+
+
+def refuse_head(header: Header) -> None:
+    """Raise ModelUnsupportedError for a file that holds only what drafts for another model."""
+    if kind := describe_head(header):
+        raise ModelUnsupportedError(
+            f"{header.name} is the {kind} of a model, not a model",
+            hint="load that model, with the head as its draft_model", parameter="draft_model",
+        )  # fmt: skip
 
 
 def check_file(path: str | os.PathLike[str]) -> Header:

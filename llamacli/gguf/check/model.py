@@ -9,6 +9,7 @@ from itertools import pairwise
 from llamacli.gguf.analysis.kind import describe_special
 from llamacli.gguf.analysis.projector import ARCHITECTURE
 from llamacli.gguf.analysis.summary import GUESSED_FILE_TYPE, chat_templates
+from llamacli.gguf.check import eagle
 from llamacli.gguf.check.architectures import REQUIRED_KEYS
 from llamacli.gguf.check.finding import Finding, Severity
 from llamacli.gguf.check.metadata import metadata_findings
@@ -48,6 +49,8 @@ def check_model(files: ModelFiles, sources: Sequence[Source]) -> list[Finding]:
             found += missing_tensor_findings(files)
             found += width_findings(files)
             found += shape_findings(files, sources[0])
+            if eagle.is_eagle(header):
+                found += eagle.eagle_findings(files, sources)
     for number, (part, source) in enumerate(zip(files.parts, sources, strict=True)):
         own = [*_text_findings(part), *layout_findings(part), *tensor_findings(part), *_padding_findings(part, source)]
         found += [_in_part(finding, number, files) for finding in own]
@@ -79,7 +82,7 @@ def _architecture_findings(files: ModelFiles) -> Iterator[Finding]:
     embedding = names.get("token_embd.weight")
     width = header.integer(f"{architecture}.embedding_length")
     tokens = header.array("tokenizer.ggml.tokens")
-    if embedding and len(embedding.shape) >= 2 and width and tokens:
+    if embedding and len(embedding.shape) >= 2 and width and tokens and not eagle.is_eagle(header):
         expected = (width, tokens.count)
         if embedding.shape[:2] != expected:
             yield Finding("error", "tensor token_embd.weight", f"has shape {embedding.shape}, expected {expected}")

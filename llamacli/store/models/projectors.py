@@ -41,7 +41,7 @@ def find_beside(model: Path) -> Path | None:
     """Return the projector of a model in its folder, or in that of its repository; None if there is none that fits."""
     width = _width(model)
     for folder in _folders(model):
-        files = [_File(path) for path in _gguf_files(folder)]
+        files = [_File(path) for path in gguf_files(folder)]
         projectors = [file.path for file in files if is_projector(file.name)]
         if not projectors:
             continue
@@ -110,7 +110,7 @@ def models_beside(projector: Path) -> list[Path]:
     """Return the models in the folder of a projector that take it; none for a file that is not called a projector."""
     if not is_projector(projector.name):
         return []
-    files = [_File(path) for path in _gguf_files(projector.parent)]
+    files = [_File(path) for path in gguf_files(projector.parent)]
     return [file.path for file in models_among(files) if find_beside(file.path) == projector]
 
 
@@ -122,7 +122,8 @@ def _folders(model: Path) -> list[Path]:
     return folders
 
 
-def _gguf_files(folder: Path) -> list[Path]:
+def gguf_files(folder: Path) -> list[Path]:
+    """Return the GGUF files of a folder, of those in parts the first one; none if it cannot be read."""
     try:
         found = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".gguf" and path.is_file())
     except OSError:  # no permission

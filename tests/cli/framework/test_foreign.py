@@ -119,7 +119,7 @@ def test_every_synonym_is_an_option_of_run_and_no_name_is_taken_from_an_option()
         (["run", "--spec-draft-type-k", "f16", "x"], "the draft model has the cache types of -ctk and -ctv"),
         (["run", "--threads-batch-draft=2", "x"], "the draft model has the threads of -t and -tb"),
         (["info", "-md", "d.gguf"], "-md needs --fit"),
-        (["run", "--spec-type", "draft-eagle3", "x"], "there are no such drafts here (-md MODEL drafts with a smaller model"),
+        (["run", "--spec-type", "draft-dflash", "x"], "there are no such drafts here (-md MODEL drafts with a smaller model"),
         (["run", "--mtp", "-md", "d.gguf", "x"], "--mtp cannot be used with -md"),
         (["info", "--mtp", "d.gguf"], "--mtp needs --fit"),
         (["run", "--draft-p-min", "2", "x"], "--draft-p-min must be from 0 to 1"),

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import tiny
+import tiny_eagle
 from fake_hub import running
 from fakes import Result, invoke
 from in_process import InProcessChild
@@ -416,6 +417,21 @@ def test_fit_of_a_model_here(tiny_model: Path) -> None:
     shown = page(tiny_model, "--fit").splitlines()
     assert shown[0] == "memory for a context of 512 tokens, by llama.cpp's allocator"
     assert "verdict           fits" in shown
+
+
+def test_an_eagle_head_says_which_models_it_fits(tmp_path: Path) -> None:
+    head = tiny_eagle.eagle_head(tmp_path / "head.gguf", known=range(3, 250))
+    tiny.tiny_model(tmp_path / "fits.gguf")
+    tiny.tiny_model(tmp_path / "wide.gguf", width=128)
+    (tmp_path / "broken.gguf").write_bytes(b"GGUF")
+    shown = page(head)
+    assert "This is the EAGLE-3 head of a model, which drafts for that one.\n" in shown
+    rows = dict(re.findall(r"^(\S+(?: \S+)*)  +(.*)$", shown, re.MULTILINE))
+    assert rows["takes"] == "the inputs of the model's layers 0, 1 and 1"
+    assert rows["fits"] == "models with embeddings of 64 values and the same 309 tokens"
+    assert rows["drafts"] == "247 of these tokens"
+    assert rows["models here"] == "fits.gguf"
+    assert document(head)["kind"].startswith("the EAGLE-3 head")
 
 
 def test_fit_counts_the_draft_model(tiny_model: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import tiny_eagle
 from fakes import Result, invoke
 
 from llamacli.cli.framework import context
@@ -47,6 +48,26 @@ def test_a_draft_model_leaves_the_answer_as_it_is(tiny_model, tmp_path):
     assert found[1] == found[2] != "0"
     (tmp_path / "other.gguf").write_bytes(b"no model")
     assert run(tiny_model, "-md", str(tmp_path / "other.gguf"), "Hello").status == 3
+
+
+def test_an_eagle_head_leaves_the_answer_as_it_is(tiny_model, tmp_path):
+    head = tiny_eagle.eagle_head(tmp_path / "head.gguf")
+    plain = run(tiny_model, "-n", "24", "--temp", "0", "Hello")
+    for arguments in (["--draft", "4"], ["--spec-type", "draft-eagle3", "--draft", "2"]):
+        drafted = run(tiny_model, "-n", "24", "--temp", "0", "-md", str(head), *arguments, "--stats", "Hello")
+        assert (drafted.status, drafted.stdout) == (0, plain.stdout)
+        assert re.search(r"\(\d+ of [1-9]\d* drafted\)", drafted.stderr)
+
+
+def test_a_head_in_place_of_a_model_and_a_head_of_another_one(tiny_model, tmp_path):
+    head = tiny_eagle.eagle_head(tmp_path / "head.gguf", taken=32)
+    alone = run(head, "Hello")
+    assert (alone.status, alone.stdout) == (3, "")
+    assert "head.gguf is the EAGLE-3 head of a model, not a model (load that model, with the head as its -md)" in alone.stderr
+    other = run(tiny_model, "-md", str(head), "Hello")
+    assert (other.status, other.stdout) == (2, "")
+    assert "does not fit tiny.gguf: it takes states of 32 values, those of the model have 64" in other.stderr
+    assert (alone.stderr + other.stderr).count("\n") == 2
 
 
 def test_greedy_needs_no_seed(tiny_model):

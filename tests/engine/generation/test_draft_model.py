@@ -174,7 +174,7 @@ REFUSED = {
         {"vocabulary": dataclasses.replace(VOCABULARY, tokens=(*VOCABULARY.tokens[:9], "other", *VOCABULARY.tokens[10:]))},
         f'token 9 is "other", that of the model "{VOCABULARY.tokens[9]}"',
     ),
-    "a head": ({"change": {"general.architecture": "eagle3"}}, "holds only the EAGLE-3 head of a model"),
+    "a head": ({"change": {"general.architecture": "dflash"}}, "holds only the DFlash head of a model"),
     "another tokenizer": ({"change": {"tokenizer.ggml.model": "llama"}}, "its tokenizer is llama, that of the model gpt2"),
 }
 

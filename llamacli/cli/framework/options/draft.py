@@ -1,4 +1,4 @@
-"""What guesses the next tokens: a draft model beside the model, or the model's own layers for that."""
+"""What guesses the next tokens: a draft model or a head beside the model, or the model's own layers for that."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ class DraftModelOptions:
         str | None,
         option(
             "-md", "--model-draft", metavar="MODEL", shows="none", sets="draft_model",
-            help="A smaller model with the same vocabulary; it guesses tokens, which the model evaluates together.",
+            help="A smaller model with the same vocabulary, or the model's EAGLE-3 head; it guesses tokens, which the model "
+            "evaluates together.",
         ),
     ] = _MODEL.draft_model  # fmt: skip
     gpu_layers_draft: Annotated[

@@ -32,9 +32,9 @@ def _schema(value: str) -> list[str]:
 
 
 _SPECULATION = {
-    "none": ["--draft", "off"], "draft-simple": [], "draft-mtp": ["--mtp"], "mtp": ["--mtp"],
+    "none": ["--draft", "off"], "draft-simple": [], "draft-eagle3": [], "draft-mtp": ["--mtp"], "mtp": ["--mtp"],
 }  # fmt: skip
-"""llama.cpp's kinds of drafts in our options."""
+"""llama.cpp's kinds of drafts in our options. The file of -md says what it is."""
 
 
 def _speculation(value: str) -> list[str]:
@@ -46,7 +46,7 @@ def _speculation(value: str) -> list[str]:
         if kind not in _SPECULATION:
             raise UsageError(
                 f"--spec-type {kind}: there are no such drafts here",
-                hint="-md MODEL drafts with a smaller model, --mtp with the model's own layers",
+                hint="-md MODEL drafts with a smaller model or an EAGLE-3 head, --mtp with the model's own layers",
             )
     return [word for kind in kinds for word in _SPECULATION.get(kind, [])]
 

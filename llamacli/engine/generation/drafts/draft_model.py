@@ -1,10 +1,11 @@
-"""A draft model: a smaller model with the same vocabulary, loaded beside the one that answers."""
+"""A draft model: a smaller model with the same vocabulary, or an EAGLE-3 head, loaded beside the one that answers."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
 
+from llamacli.engine.generation.drafts.head_drafts import HeadDrafts, open_head_file
 from llamacli.engine.generation.drafts.model_drafts import ModelDrafts
 from llamacli.engine.params import ContextParams, ModelParams
 from llamacli.engine.runtime.cache_size import cache_bytes, check_cache
@@ -12,6 +13,7 @@ from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.context import Context
 from llamacli.engine.runtime.model import Model
 from llamacli.errors import LlamacliError, MemoryFullError, UsageError
+from llamacli.gguf.check import eagle
 from llamacli.gguf.check.heads import TAKES_BACK
 
 _NO_LIMIT = 60.0
@@ -53,9 +55,11 @@ class DraftModel:
 
     def __init__(self, path: Path, params: ModelParams, target: Model, cancel: CancelFlag, *, may_die: bool) -> None:
         self._target = target
-        self.model = Model(path, draft_params(params), cancel=cancel, may_die=may_die)
+        self.model = Model(path, draft_params(params), cancel=cancel, may_die=may_die, is_draft=True)
+        self._is_head = eagle.is_eagle(self.model.header)
         try:
-            if not self.model.can_generate or self.model.has_encoder or self.model.is_recurrent:
+            is_whole = self.model.can_generate and not self.model.has_encoder and not self.model.is_recurrent
+            if not is_whole and not self._is_head:
                 kind = "recurrent and cannot take back a token" if self.model.is_recurrent else "not a generating model"
                 raise UsageError(f"{path.name} cannot be a draft model: it is {kind}", parameter="draft_model")
         except BaseException:
@@ -64,16 +68,19 @@ class DraftModel:
         if target.is_recurrent and target.header.architecture not in TAKES_BACK:
             target.notes.append(f"{path.name} drafts nothing: the layers of {target.path.name} cannot take back tokens")
 
-    def open_context(self, params: ContextParams) -> ModelDrafts:
-        """Return the drafts of this model for a context with these parameters, whose size is resolved.
+    def open_context(self, beside: Context) -> ModelDrafts | HeadDrafts:
+        """Return the drafts of this model for a context of the larger one.
 
         Raises:
             MemoryFullError: if the context does not fit beside that of the larger model.
         """
+        params = beside.params
         own, size = draft_context_params(params), params.n_ctx or self._target.n_ctx_train
-        beside = cache_bytes(self._target, params) * size * params.n_seq_max
+        theirs = cache_bytes(self._target, params) * size * params.n_seq_max
         try:
-            check_cache(self.model, own, size, beside=beside)
+            check_cache(self.model, own, size, beside=theirs)
+            if self._is_head:
+                return open_head_file(beside, self.model, own)
             context = Context(self.model, own)
         except MemoryFullError as error:
             raise MemoryFullError(
