@@ -18,7 +18,7 @@ from llamacli.engine.runtime.cancel import CancelFlag
 from llamacli.engine.runtime.context_params import adapts_threads, can_be_invariant, native_params, refusal
 from llamacli.engine.runtime.hardware import default_threads
 from llamacli.engine.runtime.model import Model
-from llamacli.engine.runtime.threads import AdaptiveThreads, Step
+from llamacli.engine.runtime.threads.adaptive import AdaptiveThreads, Step
 from llamacli.errors import ClosedError, EngineError, ModelUnsupportedError, StateError
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llamacli.engine.runtime.idle_watch import IdleWatch
+from llamacli.engine.runtime.threads.idle_watch import IdleWatch
 
 CASES = {
     "nothing is idle": ([(1, 0.3, 0.0)] * 8, []),

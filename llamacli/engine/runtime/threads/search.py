@@ -7,26 +7,13 @@ together are slower than fewer would be. So the number is found in trials of a f
 from __future__ import annotations
 
 import math
-import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from llamacli.engine.runtime.idle_watch import IdleWatch
+from llamacli.engine.runtime.threads.step_times import IN_A_ROW, LONG, SECONDS, WINDOW, Measurement, StepTimes
 
 PROMPT = 32
 """Tokens from which a batch counts as a prompt."""
-
-_WINDOW = 4
-"""Steps whose mean is compared."""
-
-_LONG = 16
-"""Steps whose mean shows what not every one of them does, such as a quota."""
-
-_IN_A_ROW, _SECONDS = 3, 0.1
-"""Measurements, or seconds of them, that must all be bad before something is done: machines have hiccups."""
 
 _TRIAL = 2
 """Steps of a trial of fewer threads; one of more has those of a window, because a crowded machine has lucky moments."""
@@ -52,6 +39,9 @@ _PROBATION = 64
 _PAUSE = 10
 """Steps after a change, or a trial that lost nothing, before the next trial."""
 
+_SOON = 3
+"""Steps after a change for trouble before more threads are tried for the first time: it may have been a hiccup."""
+
 Reason = Literal["calm", "more", "trouble"]
 
 _SHARES: dict[Reason, float] = {"calm": 0.004, "more": 0.05, "trouble": 0.05}
@@ -59,55 +49,6 @@ _SHARES: dict[Reason, float] = {"calm": 0.004, "more": 0.05, "trouble": 0.05}
 halved with each failure, down to `_LEAST_SHARES`."""
 
 _LEAST_SHARES: dict[Reason, float] = {"calm": 0.004, "more": 0.0125, "trouble": 0.004}
-
-
-@dataclass(frozen=True, slots=True)
-class _Measurement:
-    """Steps that were measured as one, and the share of their time in which the threads computed."""
-
-    steps: int
-    seconds: float
-    busy: float
-
-
-class _Steps:
-    """The last measurements with the same threads."""
-
-    def __init__(self) -> None:
-        self._all: deque[_Measurement] = deque()
-        self.count = 0
-
-    def add(self, measurement: _Measurement) -> None:
-        """Add one, and forget those before the last `_LONG` steps."""
-        self._all.append(measurement)
-        self.count += measurement.steps
-        while self.count - self._all[0].steps >= _LONG:
-            self.count -= self._all.popleft().steps
-
-    def pace(self, least: int = _WINDOW) -> float:
-        """Seconds of a step, in the last measurements that have at least so many steps."""
-        count, seconds = 0, 0.0
-        for one in reversed(self._all):
-            count, seconds = count + one.steps, seconds + one.seconds
-            if count >= least:
-                break
-        return seconds / count
-
-    @property
-    def busy(self) -> float:
-        """The share of all their time in which the threads computed."""
-        return sum(one.busy * one.seconds for one in self._all) / sum(one.seconds for one in self._all)
-
-    def all_recent(self, is_bad: Callable[[_Measurement], bool]) -> bool:
-        """Return whether the last measurements are all bad; False if they are too few to tell."""
-        count, seconds = 0, 0.0
-        for one in reversed(self._all):
-            if not is_bad(one):
-                return False
-            count, seconds = count + 1, seconds + one.seconds
-            if count == _IN_A_ROW or seconds >= _SECONDS:
-                return True
-        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +71,7 @@ class ThreadSearch:
         self._most = most
         self._now = 0.0
         self._stride = 1
-        self._failures: dict[Reason, int] = {"calm": 0, "more": 0, "trouble": 0}  # trials since the last change
+        self._failures: dict[Reason, int] = {"calm": 0, "more": 0, "trouble": 0}  # trials since the last change, and hiccups
         self._due: dict[Reason, float] = {"calm": math.inf, "more": 0.0, "trouble": 0.0}
         self._trial: _Before | None = None
         self._forget(0)
@@ -153,7 +94,7 @@ class ThreadSearch:
         size = tokens if tokens < PROMPT else 1 << (tokens.bit_length() - 1)
         if size != self._size:
             self._forget(size)
-        self._last.add(_Measurement(steps, seconds * size / tokens, busy))  # large batches of like sizes compare by the token
+        self._last.add(Measurement(steps, seconds * size / tokens, busy))  # large batches of like sizes compare by the token
         if self._trial is not None:
             self._judge(self._trial)
         else:
@@ -168,7 +109,7 @@ class ThreadSearch:
         self._trial = None
         self._changed: _Before | None = None
         self._since = 0  # steps since the last change
-        self._last = _Steps()
+        self._last = StepTimes()
         self._best, self._least_busy = math.inf, _BUSY
 
     def _consider(self, steps: int) -> None:
@@ -181,7 +122,7 @@ class ThreadSearch:
             self._least_busy = min(self._least_busy, _GAIN * last.busy)
             self._stride = max(1, self.threads // 4)
             self._try("trouble", self.threads, last.pace())
-        elif last.count >= _WINDOW:
+        elif last.count >= WINDOW:
             pace = last.pace()
             self._best = min(self._best * _DRIFT**steps, pace)
             if self._due["calm"] == math.inf:
@@ -196,28 +137,34 @@ class ThreadSearch:
 
     def _are_in_trouble(self) -> bool:
         last, slow = self._last, _SLOWER * self._best
-        in_the_long_run = last.count >= _LONG and (last.pace(_LONG) > slow or last.busy < 0.8 * self._least_busy)
-        return in_the_long_run or self._are_slower_than(slow) or last.all_recent(lambda one: one.busy < self._least_busy)
+        if last.count >= LONG and (last.pace(LONG) > slow or last.busy < 0.8 * self._least_busy):
+            return True
+        least = IN_A_ROW * (1 + self._failures["trouble"])
+        return any(
+            last.all_recent(is_bad, least)
+            for is_bad in (lambda one: one.seconds > one.steps * slow, lambda one: one.busy < self._least_busy)
+        )
 
     def _try(self, reason: Reason, threads: int, pace: float) -> bool:
         """Start a trial of more or fewer threads than these, whose pace is known. Return False if there are none."""
         tried = max(1, min(self._most, threads + (self._stride if reason == "more" else -self._stride)))
         if tried == threads:
             return False
-        self._trial, self.threads, self._last = _Before(threads, pace, reason), tried, _Steps()
+        self._trial, self.threads, self._last = _Before(threads, pace, reason), tried, StepTimes()
         return True
 
     def _judge(self, trial: _Before) -> None:
         """End the trial if its result is known, and go on in its direction as far as that pays."""
-        count, pace = self._last.count, self._last.pace(_WINDOW)
-        needed = _WINDOW if trial.reason == "more" else _TRIAL
-        if count < needed and count * pace < _SECONDS and pace < _SLOWER * trial.pace:
+        count, pace = self._last.count, self._last.pace(WINDOW)
+        needed = WINDOW if trial.reason == "more" else _TRIAL
+        if count < needed and count * pace < SECONDS and pace < _SLOWER * trial.pace:
             return
         if pace <= trial.pace * self._winning_share(trial.threads):
+            self._failures = {"calm": 0, "more": 0, "trouble": self._hiccups(trial)}
+            self._due["calm"] = self._now + _PAUSE * pace
+            self._due["more"] = self._now + (_SOON if trial.reason == "trouble" else _PAUSE) * pace
             self._trial, self._changed = None, trial
-            self._since, self._last, self._best = 0, _Steps(), pace
-            self._due["more"] = self._due["calm"] = self._now + _PAUSE * pace
-            self._failures = dict.fromkeys(self._failures, 0)
+            self._since, self._last, self._best = 0, StepTimes(), pace
             self._stride *= 2
             if not self._try(trial.reason, self.threads, pace):
                 self._stride = 1
@@ -226,8 +173,18 @@ class ThreadSearch:
             self._try(trial.reason, trial.threads, trial.pace)
         else:
             self._failures[trial.reason] += 1
-            self._wait(trial.reason, count * (pace - trial.pace))
+            # after a hiccup, the steps would have been as fast as the best ones
+            instead = min(self._best, trial.pace) if trial.reason == "trouble" else trial.pace
+            self._wait(trial.reason, count * (pace - instead))
             self._return_to(trial)
+
+    def _hiccups(self, won: _Before) -> int:
+        """The trials so far that hiccups caused, now that this one is won."""
+        if won.reason == "trouble":
+            return self._failures["trouble"]
+        before = self._changed
+        was_hiccup = won.reason == "more" and before is not None and before.reason == "trouble" and self._since <= _PAUSE
+        return self._failures["trouble"] + 1 if was_hiccup else 0
 
     def _winning_share(self, threads: int) -> float:
         """The share of the time with so many threads with which a trial wins: more threads must show processors."""
@@ -244,47 +201,4 @@ class ThreadSearch:
         """Take the earlier number of threads. Their pace is now the normal one."""
         self.threads, self._best = before.threads, before.pace
         self._trial = self._changed = None
-        self._stride, self._since, self._last = 1, 0, _Steps()
-
-
-@dataclass(slots=True)
-class Step:
-    """A call that evaluates: at most `most` steps (None is any number), of which it does `done`."""
-
-    most: int | None = None
-    done: int = 1
-
-
-class AdaptiveThreads:
-    """The threads of a context, at most `most`, set before each of its steps.
-
-    `apply` is called with the threads for a single token and those for a batch. `for_batches` fixes the latter. Generation and
-    prompts are searched apart, because the one reads weights and the other multiplies.
-    """
-
-    def __init__(self, most: int, for_batches: int | None, apply: Callable[[int, int], object]) -> None:
-        self._most = most
-        self._for_batches = for_batches
-        self._apply = apply
-        self._applied = most
-        self._watch = IdleWatch()
-        self._generation, self._prompts = ThreadSearch(most), ThreadSearch(most)
-
-    @contextmanager
-    def step(self, tokens: int) -> Iterator[Step]:
-        """Set the threads for steps of so many tokens, and measure the block."""
-        if tokens > 1 and self._for_batches is not None:
-            yield Step()
-            return
-        search = self._generation if tokens < PROMPT else self._prompts
-        if search.threads != self._applied:
-            self._applied = search.threads
-            self._apply(search.threads, self._for_batches or search.threads)
-        step, threads = Step(search.steps), search.threads
-        started, computed = time.perf_counter(), time.process_time()
-        yield step
-        seconds, computed = time.perf_counter() - started, time.process_time() - computed
-        if step.done and seconds > 0:
-            search.record(tokens, step.done, seconds, computed / (seconds * threads))
-            if threads < self._most and self._watch.sees_freed(threads, started + seconds):
-                search.freed()
+        self._stride, self._since, self._last = 1, 0, StepTimes()
