@@ -160,6 +160,9 @@ def chat(
         run_chat(setup, entries)
 
 
+chat.changes_models = True
+
+
 def make_host(app: AppContext, access: Access, screen: TerminalOptions) -> Host:
     """Return the services of the command line for a conversation."""
     return Host(

@@ -18,6 +18,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from llamacli.cli.framework.context import AppContext
+from llamacli.cli.framework.effect import check_effect
 from llamacli.cli.framework.help import format_help
 from llamacli.cli.framework.options.common import CommonOptions
 from llamacli.cli.framework.options.template import TEMPLATE_OPTION
@@ -44,6 +45,10 @@ class Command(TyperCommand):
     """False for a command that must work while the settings are broken."""
     takes_numbers = False
     """True where `-1` is an argument, not an option."""
+    loads_with: str | None = None
+    """The option with which a model is loaded, where one does not always do so."""
+    changes_models = False
+    """True if the model can be exchanged for another as long as the command runs, here or on a server."""
     groups: Mapping[str, str] = {}
     """Subcommands and groups that the first argument may name, as in `llamacli embed index`, and the modules that define them.
 
@@ -107,6 +112,7 @@ class Command(TyperCommand):
         if self.reads_settings:
             for name, near in unknown_variables(ctx.obj.console.environ):
                 ctx.obj.console.warn(f"{name} sets nothing" + (f" (did you mean {near}?)" if near else ""))
+        check_effect(ctx, self.params, loads_with=self.loads_with, changes_models=self.changes_models)
         try:
             self._signature.call(ctx)
         except LlamacliError as error:

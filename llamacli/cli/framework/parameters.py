@@ -36,10 +36,14 @@ class OptionDeclaration:
     callback: Callable[[typer.Context, Any], object] | None
     environment: bool
     sets: str | None
+    needs: tuple[str, ...]
+    loads: bool | None
 
-    def build(self, name: str, annotation: Any, default: object, panel: str | None = None) -> Option:
-        """The option of one command. Its own panel comes before `panel`, that of its group."""
-        return Option(self, name, kind_of(annotation, self.parser), default=default, panel=self.panel or panel)
+    def build(self, name: str, annotation: Any, default: object, panel: str | None = None, *, loads: bool = False) -> Option:
+        """The option of one command. Its own panel and `loads` come before those of its group."""
+        kind = kind_of(annotation, self.parser)
+        loads = loads if self.loads is None else self.loads
+        return Option(self, name, kind, default=default, panel=self.panel or panel, loads=loads)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -50,7 +54,7 @@ class ArgumentDeclaration:
     help: str
     parser: Callable[[str], object] | None
 
-    def build(self, name: str, annotation: Any, default: object, panel: str | None = None) -> Argument:
+    def build(self, name: str, annotation: Any, default: object, panel: str | None = None, *, loads: bool = False) -> Argument:
         """The argument of one command; arguments share one panel."""
         return Argument(self, name, kind_of(annotation, self.parser), default=default)
 
@@ -70,16 +74,18 @@ def option(
     callback: Callable[[typer.Context, Any], object] | None = None,
     environment: bool = True,
     sets: str | None = None,
+    needs: tuple[str, ...] = (),
+    loads: bool | None = None,
 ) -> OptionDeclaration:
     """Declare an option inside `Annotated`. Names are llama.cpp's; the first long one is also its name in the settings.
 
     `parser` raises ValueError with the reason. `shows` is the default as help prints it, where the real one is None or says
     little. `sets` is the engine's parameter (`n_ctx`), where it has another name than the option. The environment variable is
-    LLAMACLI_ and the first long name.
+    LLAMACLI_ and the first long name. `needs` and `loads`: see `effect`.
     """
     return OptionDeclaration(
         names=names, help=help, metavar=metavar, parser=parser, shows=None if shows is None else str(shows), panel=panel,
-        count=count, callback=callback, environment=environment, sets=sets,
+        count=count, callback=callback, environment=environment, sets=sets, needs=needs, loads=loads,
     )  # fmt: skip
 
 
@@ -102,7 +108,9 @@ def environment_variables(names: Sequence[str]) -> tuple[str, ...]:
 class Option(TyperOption):
     """An option that converts its own value. `sets` is the engine's parameter that it sets, by default its own name."""
 
-    def __init__(self, declared: OptionDeclaration, name: str, kind: Kind, *, default: object, panel: str | None) -> None:
+    def __init__(
+        self, declared: OptionDeclaration, name: str, kind: Kind, *, default: object, panel: str | None, loads: bool
+    ) -> None:
         super().__init__(
             param_decls=[name, *declared.names],
             type_descriptor=_NO_TYPE,
@@ -120,6 +128,8 @@ class Option(TyperOption):
         )
         self.kind = kind
         self.sets = declared.sets or name
+        self.needs = declared.needs
+        self.loads = loads
         self.variables = environment_variables(declared.names) if declared.environment else ()
         self._action = declared.callback
 

@@ -128,12 +128,13 @@ def options_of(group: Any) -> Iterator[Option | Argument]:
     hints: dict[str, Any] = {}
     for base in reversed(group.__mro__):
         hints |= inspect.get_annotations(base, eval_str=True)
+    panel, loads = getattr(group, "PANEL", None), getattr(group, "LOADS", False)
     for field in fields_of(group):
         default = REQUIRED if field.default is dataclasses.MISSING else field.default
-        yield _built(field.name, hints[field.name], default, getattr(group, "PANEL", None))
+        yield _built(field.name, hints[field.name], default, panel, loads=loads)
 
 
-def _built(name: str, annotation: Any, default: object, panel: str | None = None) -> Option | Argument:
+def _built(name: str, annotation: Any, default: object, panel: str | None = None, *, loads: bool = False) -> Option | Argument:
     base, declared = typing.get_args(annotation)
-    built: Option | Argument = declared.build(name, base, default, panel)
+    built: Option | Argument = declared.build(name, base, default, panel, loads=loads)
     return built

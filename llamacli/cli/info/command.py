@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from llamacli.cli.framework.command import Reread, command
+from llamacli.cli.framework.command import command
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import ContextOptions, DraftModelOptions, ModelOptions
 from llamacli.cli.framework.options.projector import MmprojOption
@@ -58,17 +58,22 @@ class ShowOptions:
         option("--diff", metavar="OTHER", help="Differences from another model; exit status 8 if any."),
     ] = None
     values: Annotated[
-        bool, option("--values", help="With --diff, how far the weights are apart: RMS, largest difference and cosine.")
+        bool,
+        option(
+            "--values", needs=("diff",), help="With --diff, how far the weights are apart: RMS, largest difference and cosine."
+        ),
     ] = False
     check: Annotated[bool, option("--check", help="Errors and unsafe content; exit status 3 on errors.")] = False
     fit: Annotated[
         bool, option("--fit", help="Memory needed with -c, -ngl, -ctk, -ctv, -b and -np; exit status 4 if it does not fit.")
     ] = False
-    parallel: Annotated[int, option("-np", "--parallel", help="Number of sequences for --fit.")] = 1
+    parallel: Annotated[int, option("-np", "--parallel", needs=("fit",), help="Number of sequences for --fit.")] = 1
     mmproj: MmprojOption = None
     system: Annotated[bool, option("--system", help="Hardware and build of llamacli, for bug reports.")] = False
     json: Annotated[bool, option("--json", help="Print one JSON document.")] = False
-    full: Annotated[bool, option("--full", help="With --json, print long arrays in full instead of their lengths.")] = False
+    full: Annotated[
+        bool, option("--full", needs=("json",), help="With --json, print long arrays in full instead of their lengths.")
+    ] = False
 
     def __post_init__(self) -> None:
         views = [("--metadata", self.metadata), ("--tensors", self.tensors)]
@@ -85,14 +90,6 @@ class ShowOptions:
         if len(given) > 1 or (given and any(on for _, on in views)):
             given += [name for name, on in views if on]
             raise UsageError(f"{given[0]} cannot be used with {given[1]}")
-        if self.values and self.diff is None:
-            raise UsageError("--values needs --diff")
-        if self.full and not self.json:
-            raise UsageError("--full needs --json")
-        if self.parallel != 1 and not self.fit:
-            raise UsageError("-np needs --fit")
-        if self.mmproj is not None and not self.fit:
-            raise UsageError("--mmproj needs --fit", hint="name it in place of the model to see what it is")
 
 
 @command(
@@ -114,7 +111,6 @@ def info(
     model: ModelOptions,
     draft: DraftModelOptions,
     context: ContextOptions,
-    reread: Reread,
 ) -> None:
     """Inspect a model file.
 
@@ -122,8 +118,6 @@ def info(
     --fit runs llama.cpp's allocator without loading the weights; a projector for images beside the model, the draft model of
     -md and the layers of --mtp count, too.
     """
-    if not show.fit:
-        _check_no_draft(draft, reread)
     if show.system:
         return show_system(app, model.child(), as_json=show.json)
     with open_files(app, name or model.model, offline=model.offline) as opened:
@@ -146,12 +140,7 @@ def info(
         return _hash(app, opened, show) if show.hash else _page(app, opened, show)
 
 
-def _check_no_draft(draft: DraftModelOptions, reread: Reread) -> None:
-    """Raise UsageError for a draft model or --mtp on the command line. Those of the settings are for other commands, too."""
-    if draft.model_draft is not None and reread.given("model_draft"):
-        raise UsageError("-md needs --fit", hint="name it in place of the model to see what it is")
-    if draft.mtp and reread.given("mtp"):
-        raise UsageError("--mtp needs --fit")
+info.loads_with = "fit"
 
 
 def _page(app: AppContext, opened: Opened, show: ShowOptions) -> None:

@@ -9,7 +9,7 @@ from llamacli.cli.framework.index.options import IndexOptions
 from llamacli.cli.framework.options import ToolCallOptions
 from llamacli.cli.run.batch_options import RowOptions
 from llamacli.cli.run.log_options import LogOptions
-from llamacli.cli.run.options import ConstraintOptions, OutputOptions, PromptOptions, StateOptions, ToolOptions
+from llamacli.cli.run.options import ConstraintOptions, MediaOptions, OutputOptions, PromptOptions, StateOptions, ToolOptions
 from llamacli.errors import UsageError
 
 
@@ -95,6 +95,16 @@ def check_for_server(
             raise UsageError(f"{name} cannot be used with --url", hint="the prompt is rendered and evaluated by the server")
     if constraint.json_compact:
         raise UsageError("--json-compact cannot be used with --url: a server decides about blanks itself")
+
+
+def check_unused(source: PromptOptions, media: MediaOptions, index: IndexOptions, reread: Reread) -> None:
+    """Check that the command line has no option about images or an index without such. Raises UsageError if it has."""
+    may_have_image = media.image or media.mmproj is not None or source.file or source.messages is not None
+    if reread.given("image_max_tokens") and not may_have_image:
+        raise UsageError("--image-max-tokens needs an image")
+    for name in ("passages", "passage_tokens", "search_mode", "reranker", "query_prefix"):
+        if reread.given(name) and index.index is None:
+            raise UsageError(f"--{name.replace('_', '-')} needs --index")
 
 
 def check_for_index(source: PromptOptions, index: IndexOptions, rows: RowOptions, *, is_given: bool) -> IndexOptions:

@@ -173,7 +173,12 @@ class ToolOptions:
         ),
     ] = False
     parallel_tool_calls: Annotated[
-        bool, option("--parallel-tool-calls/--no-parallel-tool-calls", help="Allow several tool calls in one answer.")
+        bool,
+        option(
+            "--parallel-tool-calls/--no-parallel-tool-calls",
+            needs=("tools", "mcp", "input"),
+            help="Allow several tool calls in one answer.",
+        ),
     ] = False
 
 

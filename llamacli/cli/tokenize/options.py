@@ -129,11 +129,10 @@ class OutputOptions:
 
 def check_projector(source: TextOptions, remote: RemoteOptions, reread: Reread) -> None:
     """Raise UsageError for a projector where nothing needs one; that of the settings is for other commands, too."""
-    if not reread.given("mmproj"):
-        return
-    if not source.chat:
-        raise UsageError("--mmproj needs --chat")
-    if remote.url:
+    for name in ("mmproj", "image_max_tokens"):
+        if reread.given(name) and not source.chat:
+            raise UsageError(f"--{name.replace('_', '-')} needs --chat")
+    if reread.given("mmproj") and remote.url:
         raise UsageError("--mmproj cannot be used with --url: a server does not tell the tokens of images and sounds")
 
 

@@ -73,7 +73,10 @@ def test_options_of_llm_become_ours(tmp_path) -> None:
         (["--spec-type", "ngram-mod,draft-simple", "-md", "d.gguf"], lambda engine: engine.model.draft_model == "d.gguf"),
         (["--spec-type=none"], lambda engine: engine.params.draft == 0),
         (["-md", "d.gguf", "-ngld", "3"], lambda engine: engine.model.draft_gpu_layers == 3),
-        (["--draft-max", "4", "--spec-draft-p-min", "0.5"], lambda e: (e.params.draft, e.params.draft_p_min) == (4, 0.5)),
+        (
+            ["-md", "d.gguf", "--draft-max", "4", "--spec-draft-p-min", "0.5"],
+            lambda e: (e.params.draft, e.params.draft_p_min) == (4, 0.5),
+        ),
         (["-o", "num_predict", "20", "-o", "num_ctx", "512"], lambda engine: engine.params.max_tokens == 20),
     ],
 )
@@ -122,7 +125,7 @@ def test_every_synonym_is_an_option_of_run_and_no_name_is_taken_from_an_option()
         (["run", "--spec-type", "draft-dflash", "x"], "there are no such drafts here (-md MODEL drafts with a smaller model"),
         (["run", "--mtp", "-md", "d.gguf", "x"], "--mtp cannot be used with -md"),
         (["info", "--mtp", "d.gguf"], "--mtp needs --fit"),
-        (["run", "--draft-p-min", "2", "x"], "--draft-p-min must be from 0 to 1"),
+        (["run", "--mtp", "--draft-p-min", "2", "x"], "--draft-p-min must be from 0 to 1"),
         (["run", "--think", "x"], "write --reasoning auto|on|off"),
         (["run", "-a", "missing.txt", "x"], "missing.txt does not exist"),
         (["grammar", "check", "--jinja", "x"], "no such option: --jinja"),

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from llamacli.cli.framework.context import AppContext
 from llamacli.cli.framework.options import ModelOptions, RemoteOptions
 from llamacli.cli.framework.spellings.wording import flag_of
-from llamacli.engine.params import ModelParams
 from llamacli.errors import UsageError
 
 if TYPE_CHECKING:
     from llamacli.backend.remote.client import Client
     from llamacli.backend.remote.engine import RemoteEngine
-
-logger = logging.getLogger(__name__)
 
 _FLAGS = {
     "reasoning": "--reasoning",
@@ -43,7 +39,6 @@ def open_remote(app: AppContext, remote: RemoteOptions, model: ModelOptions, *, 
             raise UsageError(f"the server cannot use {flag}", hint="without --strict it is left out")
         app.console.warn(f"the server cannot use {flag}: it is left out")
 
-    _note_unused(model.params())
     clients = open_clients(app, remote, model.engine_timeout)
     with closed_on_error(clients):
         return RemoteEngine(clients, remote_name(model.model), on_lack, ServerFields(paths.cache_dir() / "servers.json"))
@@ -64,11 +59,3 @@ def remote_name(reference: str | None) -> str | None:
     from llamacli.store.models.references import alias_chain
 
     return alias_chain(reference, settings.current().aliases())[-1]
-
-
-def _note_unused(model: ModelParams) -> None:
-    """Log the options that have no effect with a server."""
-    defaults = ModelParams()
-    given = [name for name in ModelParams.__slots__ if getattr(model, name) != getattr(defaults, name)]
-    if given:
-        logger.info("%s: no effect with --url", ", ".join(flag_of(name) for name in given))

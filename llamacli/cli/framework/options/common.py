@@ -37,7 +37,7 @@ def _print_help(ctx: typer.Context, *, whole: bool) -> None:
     raise typer.Exit
 
 
-OfflineOption = Annotated[bool, option("--offline", help="Do not download anything.")]
+OfflineOption = Annotated[bool, option("--offline", loads=False, help="Do not download anything.")]
 
 JsonOption = Annotated[bool, option("--json", help="Write one JSON document.")]
 

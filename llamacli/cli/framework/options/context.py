@@ -15,6 +15,7 @@ class ContextOptions:
     """The context of the model, and the parameters of its speed."""
 
     PANEL: ClassVar[str] = "Context and speed"
+    LOADS: ClassVar[bool] = True
 
     ctx_size: Annotated[
         int | None,

@@ -22,6 +22,7 @@ class DraftModelOptions:
     """A draft model beside the model, and the layers of it that are on the GPU; or the model's own layers for drafts."""
 
     PANEL: ClassVar[str] = "Model"
+    LOADS: ClassVar[bool] = True
 
     model_draft: Annotated[
         str | None,
@@ -35,7 +36,7 @@ class DraftModelOptions:
         int | None,
         option(
             "-ngld", "--gpu-layers-draft", metavar="auto|all|N", parser=parsers.parse_gpu_layers, shows="auto",
-            sets="draft_gpu_layers", help="Number of layers of the draft model on the GPU.",
+            sets="draft_gpu_layers", needs=("model_draft",), help="Number of layers of the draft model on the GPU.",
         ),
     ] = _MODEL.draft_gpu_layers  # fmt: skip
 
@@ -60,7 +61,7 @@ class DraftModelOptions:
 DraftProbabilityOption = Annotated[
     float,
     option(
-        "--draft-p-min", metavar="P", shows=GenerationParams().draft_p_min,
+        "--draft-p-min", metavar="P", shows=GenerationParams().draft_p_min, needs=("model_draft", "mtp"),
         help="Least probability that a draft model must give to a token for it to be evaluated.",
     ),
 ]  # fmt: skip

@@ -16,19 +16,19 @@ ModelOption = Annotated[
     str | None,
     option(
         "-m", "--model", metavar="MODEL", shows="the demo model",
-        help="A GGUF file, hf:user/repo[:quant], an https:// address, or a name from `llamacli models list`.",
+        loads=False, help="A GGUF file, hf:user/repo[:quant], an https:// address, or a name from `llamacli models list`.",
     ),
 ]  # fmt: skip
 
 SandboxOption = Annotated[
     SandboxMode,
-    option("--sandbox", help="Confinement of the engine's process: what the system has, required, or none."),
+    option("--sandbox", loads=False, help="Confinement of the engine's process: what the system has, required, or none."),
 ]
 
 EngineTimeoutOption = Annotated[
     float,
     option(
-        "--engine-timeout", metavar="SECONDS", sets="patience",
+        "--engine-timeout", metavar="SECONDS", sets="patience", loads=False,
         help="Seconds without progress after which the engine is ended.",
     ),
 ]  # fmt: skip
@@ -48,6 +48,7 @@ class ModelOptions:
     """The model, and the parameters that it is loaded with."""
 
     PANEL: ClassVar[str] = "Model"
+    LOADS: ClassVar[bool] = True
 
     model: ModelOption = None
     offline: OfflineOption = False

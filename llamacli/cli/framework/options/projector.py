@@ -18,7 +18,7 @@ _MODEL = ModelParams()
 MmprojOption = Annotated[
     str | None,
     option(
-        "--mmproj", metavar="FILE", shows="the one beside the model",
+        "--mmproj", metavar="FILE", shows="the one beside the model", loads=True,
         help="Projector of the model for images and sound: a GGUF file, hf:user/repo[:quant], or an https:// address.",
     ),
 ]  # fmt: skip
@@ -32,12 +32,13 @@ class ProjectorOptions:
 
     mmproj: MmprojOption = _MODEL.mmproj
     mmproj_auto: Annotated[
-        bool, option("--mmproj-auto/--no-mmproj", help="Look for a projector beside the model and in its repository.")
+        bool,
+        option("--mmproj-auto/--no-mmproj", loads=True, help="Look for a projector beside the model and in its repository."),
     ] = True
     image_max_tokens: Annotated[
         int | None,
         option(
-            "--image-max-tokens", metavar="N", shows="the projector's",
+            "--image-max-tokens", metavar="N", shows="the projector's", loads=True,
             help="Most tokens that an image may take, for projectors that let it vary.",
         ),
     ] = _MODEL.image_max_tokens  # fmt: skip

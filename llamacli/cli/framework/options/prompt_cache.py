@@ -16,6 +16,7 @@ class PromptCacheOptions:
     """Whether evaluated prompts are kept on disk, and how many."""
 
     PANEL: ClassVar[str] = "Context and speed"
+    LOADS: ClassVar[bool] = True
 
     prompt_cache: Annotated[
         bool,
@@ -27,7 +28,8 @@ class PromptCacheOptions:
     cache_size: Annotated[
         int | None,
         option(
-            "--cache-size", metavar="SIZE", parser=parsers.parse_size, shows="2G, or 5 % of the free disk if that is less",
+            "--cache-size", metavar="SIZE", parser=parsers.parse_size, needs=("prompt_cache",),
+            shows="2G, or 5 % of the free disk if that is less",
             help="Size of all prompts on disk, such as 500M; those not used for longest are removed.",
         ),
     ] = None  # fmt: skip

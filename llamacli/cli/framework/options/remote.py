@@ -36,7 +36,10 @@ class RemoteOptions:
             metavar="env:NAME|file:PATH|keyring:NAME",
             parser=parse_key_reference,
             shows="$LLAMACLI_API_KEY",
+            needs=("url",),
             help="Where the key of the server is.",
         ),
     ] = None
-    insecure: Annotated[bool, option("--insecure", help="Send the key over plain http to another machine, too.")] = False
+    insecure: Annotated[
+        bool, option("--insecure", needs=("url",), help="Send the key over plain http to another machine, too.")
+    ] = False

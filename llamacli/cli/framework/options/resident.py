@@ -25,6 +25,7 @@ class ResidentOptions:
     """Whether the engine stays with its model after the command, for the next one."""
 
     PANEL: ClassVar[str] = "Model"
+    LOADS: ClassVar[bool] = True
 
     keep_alive: KeepAliveOption = None
 
