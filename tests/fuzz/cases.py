@@ -73,13 +73,8 @@ def use_model(path: Path, say: Say) -> None:
     from llamacli.engine.events import Answer
     from llamacli.engine.params import ContextParams, GenerationParams, SamplingParams
     from llamacli.engine.runtime.loading import try_load
-    from llamacli.gguf.check.model import check_model
-    from llamacli.gguf.model import read_files
-    from llamacli.gguf.source import FileSource
 
-    files = read_files(path)
-    with FileSource(path) as source:
-        errors = [f"{one.subject}: {one.message}" for one in check_model(files, [source]) if one.severity == "error"]
+    errors = checked(path)
     if not errors:
         say(stage="check", known=["llama.cpp itself does not load it"])
         try_load(path)
@@ -104,6 +99,54 @@ def use_model(path: Path, say: Say) -> None:
         say(stage="generate")
         params = GenerationParams(max_tokens=6, sampling=SamplingParams(temperature=0, ignore_eos=True))
         assert any(isinstance(event, Answer) for event in engine.answer(turn, params))
+
+
+def checked(path: Path) -> list[str]:
+    """The errors that `info --check` finds in a file."""
+    from llamacli.gguf.check.model import check_model
+    from llamacli.gguf.model import read_files
+    from llamacli.gguf.source import FileSource
+
+    files = read_files(path)
+    with FileSource(path) as source:
+        return [f"{one.subject}: {one.message}" for one in check_model(files, [source]) if one.severity == "error"]
+
+
+# --- heads -------------------------------------------------------------------------------------------------------------------
+
+
+def head(chance: random.Random, folder: Path) -> Case:
+    """A mutant of an EAGLE-3 head for the tiny model."""
+    data, done = models.head_mutant(chance)
+    path = folder / "head-mutant.gguf"
+    path.write_bytes(data)
+    return data, done, functools.partial(head_outcome, path)
+
+
+def head_outcome(path: Path) -> Outcome:
+    """Check a head as every load does; what is sound drafts in a child."""
+    from llamacli.gguf.check.drafts import check_drafts
+    from llamacli.gguf.model import read_files
+
+    try:
+        check_drafts(read_files(sound_model()), str(path), mtp=False)
+    except LlamacliError as error:
+        return Outcome("refused", f"{type(error).__name__}: {error}", {"stage": "check"})
+    except Exception:  # noqa: BLE001 - whatever it is, it is the outcome
+        return Outcome("traceback", traceback.format_exc(), {"stage": "check"})
+    return run_forked(functools.partial(use_head, path))
+
+
+def use_head(path: Path, say: Say) -> None:
+    """Have a head draft for the tiny model."""
+    from llamacli.engine.engine import Engine
+    from llamacli.engine.params import ContextParams, GenerationParams, ModelParams, SamplingParams
+
+    say(stage="load", known=checked(path)[:3])
+    with Engine(sound_model(), ModelParams(draft_model=str(path)), ContextParams(n_ctx=128, threads=1)) as engine:
+        say(stage="generate")
+        params = GenerationParams(max_tokens=12, sampling=SamplingParams(temperature=0, ignore_eos=True), draft=4)
+        list(engine.answer(engine.text_turn("Hello world, 1234567"), params))
 
 
 # --- projectors ------------------------------------------------------------------------------------------------------------
@@ -300,7 +343,7 @@ def use_state(path: Path, say: Say) -> None:
 
 KINDS: dict[str, Callable[[random.Random, Path], Case]] = {
     "model": model, "command": command, "grammar": grammar, "schema": schema, "regex": regex, "state": state,
-    "projector": projector,
+    "projector": projector, "head": head,
 }  # fmt: skip
 
 

@@ -9,13 +9,14 @@ import functools
 import json
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import growth
 import templates
 import tiny
+import tiny_eagle
 from mutants import alter_bytes
 from tiny import ARRAY, BOOL, F32, I8, I32, I64, STRING, U8, U32, U64, Tensor, Typed
 
@@ -110,10 +111,28 @@ def sound_model(chance: random.Random) -> Parts:
 
 def mutant(chance: random.Random) -> tuple[bytes, str]:
     """The file of a mutant, and what was done to it."""
-    parts = sound_model(chance)
+    return changed(sound_model(chance), CHANGES, chance)
+
+
+def head_mutant(chance: random.Random) -> tuple[bytes, str]:
+    """The file of a mutant of an EAGLE-3 head for the tiny model, and what was done to it."""
+    own = chance.choice((("token_embd", "output"), ("output",), ()))
+    known = chance.choice((None, range(5, 90))) if "output" in own else None
+    return changed(sound_head(own, known, chance.random() < 0.5), HEAD_CHANGES, chance)
+
+
+@functools.cache
+def sound_head(own: tuple[str, ...], known: range | None, normalizes: bool) -> Parts:
+    """A head of the tiny model that has these tensors of its own, and drafts these tokens."""
+    metadata, tensors = tiny_eagle.head_parts(own=own, known=known, normalizes=normalizes)
+    return Parts(tiny_eagle.ARCHITECTURE, metadata, tensors)
+
+
+def changed(parts: Parts, changes: Sequence[Change], chance: random.Random) -> tuple[bytes, str]:
+    """The file of a model with some changes, and what they were."""
     name = parts.architecture
     for _ in range(chance.choice((1, 1, 1, 2, 3))):
-        change = chance.choice(CHANGES)
+        change = chance.choice(changes)
         parts = change(replace(parts, metadata=dict(parts.metadata), tensors=list(parts.tensors)), chance)
     data = tiny.gguf_bytes(parts.metadata, parts.tensors)
     if chance.random() < 0.05:
@@ -283,7 +302,7 @@ def other_tensors(parts: Parts, chance: random.Random) -> Parts:
                 parts.tensors.append(shaped(replace(tensor, name=name), chance.choice(((64,), (8,), (64, 64), (16,)))))
             return parts.and_did(f"new {name}")
         case _:
-            kind = tensor.name.split(".")[-2]
+            kind = tensor.name.split(".")[-2:][0]
             parts.tensors[:] = [one for one in parts.tensors if kind not in one.name]
             return parts.and_did(f"no {kind}")
 
@@ -362,7 +381,21 @@ def other_template(parts: Parts, chance: random.Random) -> Parts:
     return parts.and_did("template")
 
 
-CHANGES: tuple[Callable[[Parts, random.Random], Parts], ...] = (
+def other_table(parts: Parts, chance: random.Random) -> Parts:
+    """A head drafts other tokens."""
+    known = [chance.choice((*NUMBERS, -1, 308, 309, 1 << 40)) for _ in range(chance.choice((1, 85, 85, 309)))]
+    parts.tensors[:] = [*(one for one in parts.tensors if one.name != "d2t"), tiny_eagle.token_table(known)]
+    return parts.and_did(f"tokens {known[:4]} ({len(known)})")
+
+
+Change = Callable[[Parts, random.Random], Parts]
+
+CHANGES: tuple[Change, ...] = (
     other_number, other_number, other_number, per_layer, other_kind, missing_key, new_key, new_key, other_architecture, scaled,
     other_shape, other_data, other_tensors, other_vocabulary, other_vocabulary, other_template,
+)  # fmt: skip
+
+HEAD_CHANGES: tuple[Change, ...] = (
+    other_number, other_number, other_number, per_layer, other_kind, missing_key, new_key, scaled, other_shape, other_shape,
+    other_data, other_tensors, other_tensors, other_table, other_table, other_vocabulary,
 )  # fmt: skip

@@ -1,5 +1,5 @@
-"""A few hundred mutants of models (also through commands), grammars, schemas, regular expressions and states, and a thousand of
-projectors: see README.md.
+"""A few hundred mutants of models (also through commands), EAGLE-3 heads, grammars, schemas, regular expressions and states,
+and a thousand of projectors: see README.md.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def fuzz(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-P", str(FUZZER), *map(str, arguments)], capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("kind", ["command", "grammar", "model", "regex", "schema", "state"])
+@pytest.mark.parametrize("kind", ["command", "grammar", "head", "model", "regex", "schema", "state"])
 def test_mutants_end_as_they_should(kind: str, pytestconfig: pytest.Config) -> None:
     cases = max(pytestconfig.getoption("--fuzz-cases") // 100, 1)
     done = fuzz("--kind", kind, "--cases", cases)

@@ -22,8 +22,19 @@ ARCHITECTURE = "eagle3"
 _I64 = 27
 
 
-def eagle_head(
-    path: Path,
+def eagle_head(path: Path, *, change: Mapping[str, Any] | None = None, replace: Sequence[Tensor] = (), **options: Any) -> Path:
+    """Write a head of random weights (see `head_parts`), and return its path.
+
+    `change` sets metadata keys. `replace` takes the place of tensors, and removes them if there is no data.
+    """
+    metadata, tensors = head_parts(**options)
+    replaced = {one.name: one for one in replace}
+    kept = [replaced.pop(one.name, one) for one in tensors] + list(replaced.values())
+    path.write_bytes(tiny.gguf_bytes(metadata | dict(change or {}), [one for one in kept if one.data]))
+    return path
+
+
+def head_parts(
     *,
     width: int = 64,
     taken: int = 64,
@@ -33,13 +44,11 @@ def eagle_head(
     own: Sequence[str] = ("token_embd", "output"),
     normalizes: bool = False,
     seed: int = 5,
-    change: Mapping[str, Any] | None = None,
-    replace: Sequence[Tensor] = (),
-) -> Path:
-    """Write a head of random weights for a model that is `taken` wide, and return its path.
+) -> tuple[dict[str, Any], list[Tensor]]:
+    """The metadata and the tensors of a head for a model that is `taken` wide.
 
     `known` are the tokens that it can draft, None all. `own` are the optional tensors that it has; the others it takes from
-    the model. `normalizes` is eagle3's `norm_before_fc` and `norm_before_residual`. `replace` takes the place of tensors.
+    the model. `normalizes` is eagle3's `norm_before_fc` and `norm_before_residual`.
     """
     vocabulary = vocabulary or tiny.default_vocabulary()
     n_vocab, draw = len(vocabulary.tokens), random.Random(seed)
@@ -72,10 +81,7 @@ def eagle_head(
         tensors.append(matrix("output", width, n_vocab if known is None else len(known), 4.0))
     if known is not None:
         tensors.append(token_table(known))
-    replaced = {one.name: one for one in replace}
-    kept = [replaced.pop(one.name, one) for one in tensors] + list(replaced.values())
-    path.write_bytes(tiny.gguf_bytes(metadata | dict(change or {}), [one for one in kept if one.data]))
-    return path
+    return metadata, tensors
 
 
 def token_table(known: Sequence[int]) -> Tensor:
