@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import typer
@@ -22,7 +22,7 @@ from llamacli.cli.framework.effect import check_effect
 from llamacli.cli.framework.help import format_help
 from llamacli.cli.framework.options.common import CommonOptions
 from llamacli.cli.framework.options.template import TEMPLATE_OPTION
-from llamacli.cli.framework.parameters import Option
+from llamacli.cli.framework.parameters import UNSET, Option
 from llamacli.cli.framework.signature import GIVEN, Reread, Signature, options_of
 from llamacli.cli.framework.spellings.environment import unknown_variables
 from llamacli.cli.framework.spellings.foreign import adopt
@@ -86,7 +86,7 @@ class Command(TyperCommand):
             app = extra.get("obj") or parent.obj
             given = self._given(args)
             if "help" not in given and "help_all" not in given:
-                extra["default_map"] = self._defaults(app, given)
+                extra["default_map"] = self._defaults(app, given, self._unset(given))
         return super().make_context(info_name, args, parent=parent, **extra)
 
     def make_parser(self, ctx: Any) -> Any:
@@ -99,6 +99,7 @@ class Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the command line. Errors come with a hint."""
         given = ctx.meta[GIVEN] = list(args)
+        ctx.meta[UNSET] = self._unset(self._given(args))
         reject_single_dash(self, given)
         if self.takes_numbers:
             args = with_numbers_apart(self, args)
@@ -132,13 +133,22 @@ class Command(TyperCommand):
         """The options that the settings may hold: those that an environment variable can set, too."""
         return [one for one in self.params if isinstance(one, Option) and one.envvar is not None]
 
-    def _defaults(self, app: AppContext, given: Mapping[str, Any]) -> dict[str, object]:
+    def _unset(self, given: Mapping[str, Any]) -> Collection[str]:
+        """The names of the options that the environment and the settings do not set. Raises UsageError."""
+        if "unset" not in given and all(one.name not in given for one in self.settable if one.clears):
+            return ()
+        from llamacli.cli.framework.settings.unset import unset_names
+
+        return unset_names(self.settable, given)
+
+    def _defaults(self, app: AppContext, given: Mapping[str, Any], unset: Collection[str]) -> dict[str, object]:
         """The settings, and over them the options of the prompt template, if there is one. Raises UsageError."""
+        settable = [one for one in self.settable if one.name not in unset]
         if all(one.name != TEMPLATE_OPTION for one in self.params):
-            return dict(app.read_defaults(app.console.environ, self.settable, given))
+            return dict(app.read_defaults(app.console.environ, settable, given))
         from llamacli.cli.framework.settings.templates import defaults_with_template
 
-        return defaults_with_template(app, [one for one in self.params if isinstance(one, Option)], self.settable, given)
+        return defaults_with_template(app, [one for one in self.params if isinstance(one, Option)], settable, given)
 
     def _given(self, arguments: Sequence[str]) -> dict[str, Any]:
         """The unconverted values on the command line; empty if it is wrong, which `parse_args` reports."""

@@ -19,6 +19,9 @@ from llamacli.values import dataclass
 
 ENVIRONMENT_PREFIX = "LLAMACLI_"
 
+UNSET = "llamacli.unset"
+"""The key of a context's `meta` under which the names of options are kept that the environment does not set."""
+
 _NO_TYPE: Any = None  # Typer describes types for its own conversion, which is not used here
 
 
@@ -38,6 +41,7 @@ class OptionDeclaration:
     sets: str | None
     needs: tuple[str, ...]
     loads: bool | None
+    clears: tuple[str, ...]
 
     def build(self, name: str, annotation: Any, default: object, panel: str | None = None, *, loads: bool = False) -> Option:
         """The option of one command. Its own panel and `loads` come before those of its group."""
@@ -76,16 +80,19 @@ def option(
     sets: str | None = None,
     needs: tuple[str, ...] = (),
     loads: bool | None = None,
+    clears: tuple[str, ...] = (),
 ) -> OptionDeclaration:
     """Declare an option inside `Annotated`. Names are llama.cpp's; the first long one is also its name in the settings.
 
     `parser` raises ValueError with the reason. `shows` is the default as help prints it, where the real one is None or says
     little. `sets` is the engine's parameter (`n_ctx`), where it has another name than the option. The environment variable is
-    LLAMACLI_ and the first long name. `needs` and `loads`: see `effect`.
+    LLAMACLI_ and the first long name. `needs` and `loads`: see `effect`; `clears`: see
+    `settings.unset`.
     """
     return OptionDeclaration(
         names=names, help=help, metavar=metavar, parser=parser, shows=None if shows is None else str(shows), panel=panel,
         count=count, callback=callback, environment=environment, sets=sets, needs=needs, loads=loads,
+        clears=clears,
     )  # fmt: skip
 
 
@@ -130,6 +137,7 @@ class Option(TyperOption):
         self.sets = declared.sets or name
         self.needs = declared.needs
         self.loads = loads
+        self.clears = declared.clears
         self.variables = environment_variables(declared.names) if declared.environment else ()
         self._action = declared.callback
 
@@ -151,7 +159,9 @@ class Option(TyperOption):
         return next((name for name in self.variables if environ.get(name)), None)
 
     def value_from_envvar(self, ctx: typer.Context) -> str | Sequence[str] | None:  # type: ignore[override]
-        """The variable's text; an option that can be repeated takes one value from each line."""
+        """The variable's text; an option that can be repeated takes one value from each line. None if it is unset."""
+        if self.name in ctx.meta.get(UNSET, ()):
+            return None
         text = self.resolve_envvar_value(ctx)
         return text.splitlines() if text and self.multiple else text
 

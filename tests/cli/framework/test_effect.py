@@ -40,9 +40,10 @@ def test_what_loads_a_model_here_is_warned_about_beside_a_server() -> None:
     assert result.status == 7  # nobody is there
 
 
-def test_options_of_the_environment_are_for_other_commands_too() -> None:
-    environ = {"LLAMACLI_GPU_LAYERS_DRAFT": "3", "LLAMACLI_MMPROJ": "p.gguf", "LLAMACLI_PARALLEL": "4", "LLAMACLI_KEY": "env:K"}
-    result = invoke("info", "missing.gguf", environ=environ)
-    assert "missing.gguf" in result.stderr
-    result = invoke("run", *NOWHERE, "x", environ={"LLAMACLI_CTX_SIZE": "512", "K": "key", **environ})
+def test_options_of_the_environment_are_for_other_commands_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("GPU_LAYERS_DRAFT", "3"), ("MMPROJ", "p.gguf"), ("PARALLEL", "4"), ("CTX_SIZE", "512")):
+        monkeypatch.setenv(f"LLAMACLI_{name}", value)
+    assert "missing.gguf" in invoke("info", "missing.gguf").stderr
+    monkeypatch.delenv("LLAMACLI_PARALLEL")
+    result = invoke("run", *NOWHERE, "x")
     assert ("no effect" in result.stderr, result.status) == (False, 7)

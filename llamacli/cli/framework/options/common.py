@@ -58,6 +58,13 @@ class CommonOptions:
     ] = "auto"  # fmt: skip
     verbose: Annotated[int, option("-v", "--verbose", count=True, help="Show the log on standard error; -vv shows more.")] = 0
     profile: Annotated[str | None, option("--profile", metavar="NAME", help="Profile from the settings.")] = None
+    unset: Annotated[
+        tuple[str, ...],
+        option(
+            "--unset", metavar="NAMES", environment=False,
+            help="Comma-separated options that the environment and the settings do not set this time.",
+        ),
+    ] = ()  # fmt: skip
     no_stdin: Annotated[bool, option("--no-stdin", help="Ignore standard input.")] = False
     debug: Annotated[bool, option("--debug", help="Show the traceback of an error.")] = False
     help: Annotated[bool, option("-h", "--help", help="Show the common options.", callback=show_help, environment=False)] = (

@@ -33,7 +33,12 @@ class ProjectorOptions:
     mmproj: MmprojOption = _MODEL.mmproj
     mmproj_auto: Annotated[
         bool,
-        option("--mmproj-auto/--no-mmproj", loads=True, help="Look for a projector beside the model and in its repository."),
+        option(
+            "--mmproj-auto/--no-mmproj",
+            loads=True,
+            clears=("mmproj",),
+            help="Look for a projector beside the model and in its repository.",
+        ),
     ] = True
     image_max_tokens: Annotated[
         int | None,
