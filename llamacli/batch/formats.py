@@ -6,6 +6,7 @@ from pathlib import PurePath
 from typing import Literal
 
 from llamacli.errors import UsageError
+from llamacli.values import dataclass
 
 RowFormat = Literal["lines", "json", "jsonl", "csv", "tsv"]
 """A format of input: a text per line, a JSON array or a JSON value per line, only the latter, or a table with a header."""
@@ -33,6 +34,17 @@ VECTOR_SUFFIXES: dict[str, VectorFormat] = {
 
 RESUMABLE: tuple[VectorFormat, ...] = ("jsonl", "csv", "npy", "npz", "raw")
 """Formats that can be continued after an interruption. The others are readable only when complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The texts that a file of vectors has already, and how many of them have no vector."""
+
+    texts: int
+    failed: int
+
+
+NOTHING = Kept(0, 0)
 
 
 def format_of(name: str, default: RowFormat = "json") -> RowFormat:

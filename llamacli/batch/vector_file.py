@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llamacli.batch import vector_formats as forms
-from llamacli.batch.formats import RESUMABLE, VectorFormat
+from llamacli.batch.formats import NOTHING, RESUMABLE, Kept, VectorFormat
 from llamacli.batch.output_file import naming_file, sole_writer
-from llamacli.batch.vector_resume import NOTHING, Kept, whole_texts
 from llamacli.errors import InvalidJSONError, LlamacliError, UsageError
 from llamacli.json_text import parse_json
 
@@ -140,4 +139,8 @@ def _resume(partial: Path, mark: Path, kind: VectorFormat, shape: Shape) -> Kept
             hint="remove it, or leave out resume",
             parameter="resume",
         )
-    return whole_texts(partial, kind, shape.dims) if _content(partial, kind).exists() else NOTHING
+    if not _content(partial, kind).exists():
+        return NOTHING
+    from llamacli.batch.vector_resume import whole_texts  # imports NumPy
+
+    return whole_texts(partial, kind, shape.dims)

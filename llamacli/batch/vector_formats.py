@@ -5,16 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
+import struct
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
 from llamacli.batch.texts import Item
 from llamacli.batch.vector_json import error_document, json_members, json_numbers, json_vector
-from llamacli.engine.embedding.outcome import Embedded, NotEmbedded, Outcome
-from llamacli.engine.embedding.vectors import Matrix
+from llamacli.engine.embedding.outcome import Embedded, NotEmbedded, Outcome, little_endian
 from llamacli.errors import UsageError
 
 Write = Callable[[bytes], object]
@@ -59,8 +59,8 @@ class JsonLines:
 
     def _vectors(self, outcome: Embedded) -> list[tuple[dict[str, int], str]]:
         if not self._chunks:
-            return [({"tokens": outcome.tokens}, json_vector(outcome.vectors, nested=self._nested))]
-        rows = zip(outcome.row_tokens, outcome.vectors.tolist(), strict=True)
+            return [({"tokens": outcome.tokens}, json_vector(outcome.rows, nested=self._nested))]
+        rows = zip(outcome.row_tokens, outcome.rows.tolist(), strict=True)
         return [({"chunk": number, "tokens": count}, json_numbers(row)) for number, (count, row) in enumerate(rows)]
 
     def close(self) -> None:
@@ -86,7 +86,7 @@ class JsonDocument:
             text = json.dumps({**members, "object": "error", "error": error_document(outcome.error)}, ensure_ascii=False)
         else:
             self._tokens += outcome.tokens
-            vector = json_vector(outcome.vectors, nested=self._nested)
+            vector = json_vector(outcome.rows, nested=self._nested)
             text = json_members({**members, **truncation(outcome)}, ("embedding", vector))
         self._write((self._separator + text).encode("utf-8", "backslashreplace"))
         self._separator = ",\n"
@@ -119,7 +119,7 @@ class Csv:
         if isinstance(outcome, NotEmbedded):
             self._row([index, name, "", "", str(outcome.error), *[""] * self._dims])
             return
-        for part, (count, row) in enumerate(zip(outcome.row_tokens, outcome.vectors.tolist(), strict=True)):
+        for part, (count, row) in enumerate(zip(outcome.row_tokens, outcome.rows.tolist(), strict=True)):
             self._row([index, name, part, count, "", *(f"{value:.9g}" for value in row)])
 
     def _row(self, cells: list[Any]) -> None:
@@ -139,7 +139,7 @@ class Raw:
 
     def add(self, item: Item, outcome: Outcome) -> None:
         """Write the outcome of a text."""
-        self._write(rows_of(outcome, self._dims).astype("<f4", copy=False).tobytes())
+        self._write(numbers_of(outcome, self._dims))
 
     def close(self) -> None:
         """Write nothing more."""
@@ -157,9 +157,8 @@ class Npy:
 
     def add(self, item: Item, outcome: Outcome) -> None:
         """Write the outcome of a text. One without a vector is a row of NaN."""
-        rows = rows_of(outcome, self._dims)
-        self._rows += len(rows)
-        self._file.write(rows.astype("<f4", copy=False).tobytes())
+        self._rows += outcome.rows.shape[0] if isinstance(outcome, Embedded) else 1
+        self._file.write(numbers_of(outcome, self._dims))
 
     def close(self) -> None:
         """Write the number of rows into the header."""
@@ -188,12 +187,14 @@ class Npz:
         """Write the outcome of a text."""
         if isinstance(outcome, Embedded):
             self._npy.add(item, outcome)
-            pairs = [(outcome.index + self._first, part) for part in range(len(outcome.vectors))]
-            self._numbers.write(np.asarray(pairs, dtype="<i8").tobytes())
+            for part in range(outcome.rows.shape[0]):
+                self._numbers.write(struct.pack("<qq", outcome.index + self._first, part))
 
     def close(self) -> None:
         """Combine the arrays into the archive."""
         import zipfile
+
+        import numpy as np
 
         self._npy.close()
         self._rows.close()
@@ -255,9 +256,9 @@ class Parquet:
         self._file.close()
 
 
-def rows_of(outcome: Outcome, dims: int) -> Matrix:
-    """Return the vectors, or a row of NaN for a text without one."""
-    return outcome.vectors if isinstance(outcome, Embedded) else np.full((1, dims), np.nan, dtype=np.float32)
+def numbers_of(outcome: Outcome, dims: int) -> bytes:
+    """Return the vectors as 32-bit floats, little-endian, or a row of NaN for a text without one."""
+    return outcome.little_endian if isinstance(outcome, Embedded) else little_endian(array("f", [math.nan] * dims).tobytes())
 
 
 def npy_header(rows: int, dims: int) -> bytes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from llamacli.errors import LlamacliError
 
 if TYPE_CHECKING:
-    from llamacli.engine.embedding.vectors import Matrix
+    from llamacli.engine.embedding.outcome import Rows
 
 
 def json_numbers(values: Sequence[float]) -> str:
@@ -17,11 +17,12 @@ def json_numbers(values: Sequence[float]) -> str:
     return f"[{('%.9g,' * len(values))[:-1] % tuple(values)}]"
 
 
-def json_vector(vectors: Matrix, *, nested: bool) -> str:
+def json_vector(rows: Rows, *, nested: bool) -> str:
     """Return the first row as a JSON array, or with `nested` all rows as an array of arrays."""
+    vectors = rows.tolist()
     if not nested:
-        return json_numbers(vectors[0].tolist())
-    return f"[{','.join(json_numbers(row) for row in vectors.tolist())}]"
+        return json_numbers(vectors[0])
+    return f"[{','.join(json_numbers(row) for row in vectors)}]"
 
 
 def json_members(members: dict[str, Any], last: tuple[str, str]) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llamacli.batch import vector_formats as forms
-from llamacli.batch.formats import VectorFormat
+from llamacli.batch.formats import Kept, VectorFormat
 from llamacli.engine.embedding.outcome import Embedded
 from llamacli.engine.embedding.params import EmbeddingParams
 from llamacli.engine.embedding.vectors import Matrix
@@ -43,17 +43,6 @@ _CORRUPT_ARCHIVE = (zipfile.BadZipFile, EOFError, RuntimeError, struct.error, zl
 
 TOLERANCE = 0.02
 """Distance of a vector from itself computed again, relative to its norm: another batch or a GPU rounds sums differently."""
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """The texts that a file has already, and how many of them have no vector."""
-
-    texts: int
-    failed: int
-
-
-NOTHING = Kept(0, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ def native_chunk(event: Piece | Answer, model: str, shown: Sequence[str] | None 
 
 def native_embeddings(outcomes: Sequence[Embedded]) -> list[dict[str, Any]]:
     """Return the document of vectors, in the order of the texts."""
-    return [{"index": index, "embedding": outcome.vectors.tolist()} for index, outcome in enumerate(outcomes)]
+    return [{"index": index, "embedding": outcome.rows.tolist()} for index, outcome in enumerate(outcomes)]
 
 
 def slots_document(count: int, busy: int, n_ctx: int) -> list[dict[str, Any]]:

@@ -87,8 +87,10 @@ def embeddings_document(outcomes: Sequence[Embedded], request: EmbeddingRequest,
 
 
 def _vector(outcome: Embedded, *, as_base64: bool) -> Any:
-    row = outcome.vectors[0]
-    return base64.b64encode(row.astype("<f4").tobytes()).decode() if as_base64 else row.tolist()
+    if not as_base64:
+        return outcome.rows.tolist()[0]
+    _, columns = outcome.rows.shape
+    return base64.b64encode(outcome.little_endian[: 4 * columns]).decode()
 
 
 def read_rerank(document: Any) -> RerankRequest:
@@ -116,7 +118,7 @@ def _document_text(fields: Fields, name: str, item: Any) -> str:
 
 def rerank_document(outcomes: Sequence[Embedded], request: RerankRequest, model: str) -> Document:
     """Return the document of scores, the best text first."""
-    scores = sorted(((float(outcome.vectors[0][0]), index) for index, outcome in enumerate(outcomes)), reverse=True)
+    scores = sorted(((outcome.rows.tolist()[0][0], index) for index, outcome in enumerate(outcomes)), reverse=True)
     results = [
         {
             "index": index,

@@ -14,6 +14,7 @@ from llamacli.render.text import columns, escape_line
 from llamacli.render.wrap import cut, wrap
 
 if TYPE_CHECKING:
+    from llamacli.engine.embedding.outcome import Rows
     from llamacli.engine.embedding.vectors import Matrix
 
 SHOWN_ROWS = 20
@@ -47,22 +48,23 @@ class Compared:
     shown: str
 
 
-def format_view_row(number: int, shown: str, vectors: Matrix, tokens: int, *, width: int) -> str:
+def format_view_row(number: int, shown: str, rows: Rows, tokens: int, *, width: int) -> str:
     """Return one line: number, text, tokens, dimension, norm and first values. A narrow terminal omits the last of these."""
-    for room, tail in _tails(vectors, tokens):
+    for room, tail in _tails(rows, tokens):
         left = width - len(tail) - 7
         if left >= room:
             break
     return f"{number:>3}  {fit(shown, max(left, 1))}  {tail}\n"
 
 
-def _tails(vectors: Matrix, tokens: int) -> Iterator[tuple[int, str]]:
+def _tails(vectors: Rows, tokens: int) -> Iterator[tuple[int, str]]:
     """Yield what can follow a text, the longest first, each with the minimum columns of the text."""
     count = f"{tokens:>5} tokens"
     rows = f" {vectors.shape[0]} ×" if vectors.shape[0] > 1 else ""
+    first = vectors.tolist()[0]
     size = f"{count} {rows} {vectors.shape[1]} numbers"
-    with_norm = f"{size}, norm {math.sqrt(math.fsum(value * value for value in vectors[0].tolist())):.3f}"
-    values = [f" {value:+.4f}" for value in vectors[0, :_FIRST_VALUES].tolist()]
+    with_norm = f"{size}, norm {math.sqrt(math.fsum(value * value for value in first)):.3f}"
+    values = [f" {value:+.4f}" for value in first[:_FIRST_VALUES]]
     for shown in range(len(values), 0, -1):
         more = " …" if vectors.shape[1] > shown else ""
         yield _ROOM_BESIDE_VALUES, f"{with_norm}:{''.join(values[:shown])}{more}"

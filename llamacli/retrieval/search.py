@@ -72,7 +72,7 @@ class Search:
         scored, others = [], []
         for one, outcome in zip(found, self.rerank(question, [one.entry.text for one in found]), strict=True):
             if isinstance(outcome, Embedded):
-                scored.append(replace(one, score=float(outcome.vectors[0, 0])))
+                scored.append(replace(one, score=outcome.rows.tolist()[0][0]))
             else:
                 others.append(one)
         return [*sorted(scored, key=lambda one: -one.score), *others]

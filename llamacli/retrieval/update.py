@@ -187,7 +187,7 @@ class Update:
         outcomes = self._embed([text for _, text in texts])
         for (job, text), outcome in zip(texts, outcomes, strict=True):
             if isinstance(outcome, Embedded):
-                job.vectors[text] = outcome.vectors.astype("<f4").tobytes()
+                job.vectors[text] = outcome.little_endian
             else:
                 job.has_failed = True
                 self.tally.failed += 1

@@ -100,7 +100,7 @@ class Vectors(Evaluations):
             for outcome in embedder.embed(texts, params):
                 if isinstance(outcome, NotEmbedded):
                     raise outcome.error
-                vectors = outcome.vectors.tolist()
+                vectors = outcome.rows.tolist()
                 rows.append(vectors if embedder.pooling == "none" else vectors[0])
                 tokens += outcome.tokens
         except CancelledError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -74,8 +73,13 @@ class ChildEmbedder(ChildOwner):
 
     def _load(self, on_load: Callable[[float], None] | None = None) -> Child:
         self._child = self._start()
+
+        def meanwhile() -> None:
+            if on_load is not None:
+                on_load(0.0)  # the caller may have something to do, before the child needs all cores
+
         try:
-            self._opened = self._child.call(OPEN, self._arguments, on_item=on_load, meanwhile=_import_numpy)
+            self._opened = self._child.call(OPEN, self._arguments, on_item=on_load, meanwhile=meanwhile)
         except BaseException:
             self._child.abandon()
             raise
@@ -153,11 +157,6 @@ class ChildEmbedder(ChildOwner):
     def cancel(self) -> None:
         """End running work at once. Safe from any thread."""
         self._child.tell(CANCEL)
-
-
-def _import_numpy() -> None:
-    """Import NumPy, which vectors are arrays of, before the child needs all cores."""
-    importlib.import_module("numpy")
 
 
 def open_embedder(

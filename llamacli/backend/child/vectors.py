@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from llamacli.backend.child.wire.codec import ProtocolError
 from llamacli.backend.child.wire.faults import Fault, exception_of, fault_of
 from llamacli.backend.child.wire.method import Method
 from llamacli.engine.embedding.outcome import Embedded, NotEmbedded, Outcome
@@ -21,6 +22,8 @@ from llamacli.engine.embedding.prefetch import prefetch
 from llamacli.errors import EngineDiedError, LlamacliError, MemoryFullError
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from llamacli.backend.child.process.child import Child
     from llamacli.engine.embedding.window import Text
 
@@ -36,6 +39,7 @@ _KNOWN_AT_ONCE: Final = 4 * TEXTS_AT_ONCE
 """Texts that travel together if all are in memory: as many as the smallest window has."""
 
 _MOST_CHARACTERS: Final = 1 << 20
+_FLOAT_BYTES: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +85,8 @@ def vectors_of(outcome: Outcome) -> Vectors | NoVectors:
     """Return an outcome for the wire."""
     if isinstance(outcome, NotEmbedded):
         return NoVectors(outcome.index, fault_of(outcome.error))
-    rows, columns = outcome.vectors.shape
-    return Vectors(outcome.index, outcome.vectors.tobytes(), rows, columns, outcome.row_tokens, outcome.truncated)
+    rows, columns = outcome.rows.shape
+    return Vectors(outcome.index, outcome.rows.tobytes(), rows, columns, outcome.row_tokens, outcome.truncated)
 
 
 def text_of(fed: FedText) -> Text:
@@ -196,13 +200,36 @@ def _embed_groups(
                 yield _outcome(item)
 
 
-def _outcome(item: Vectors | NoVectors) -> Outcome:
-    import numpy as np
+class ReceivedRows:
+    """Vectors as they came, for programs that write them on without NumPy (`outcome.Rows`). NumPy takes them for an array."""
 
+    __slots__ = ("_data", "shape")
+
+    def __init__(self, data: bytes, rows: int, columns: int) -> None:
+        if min(rows, columns) < 1 or len(data) != rows * columns * _FLOAT_BYTES:
+            raise ProtocolError(f"the engine sent {len(data)} bytes for {rows} x {columns} numbers")
+        self._data = data
+        self.shape = (rows, columns)
+
+    def tobytes(self) -> bytes:
+        """Return the numbers, row after row."""
+        return self._data
+
+    def tolist(self) -> Any:
+        """Return a list of lists."""
+        return memoryview(self._data).cast("f", self.shape).tolist()
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        """Return an array of NumPy: a copy, which may be written."""
+        import numpy as np
+
+        return np.frombuffer(bytearray(self._data), np.float32).reshape(self.shape).astype(dtype or np.float32, copy=False)
+
+
+def _outcome(item: Vectors | NoVectors) -> Outcome:
     if isinstance(item, NoVectors):
         return NotEmbedded(item.index, _error_of(item.fault))
-    vectors = np.frombuffer(bytearray(item.data), np.float32).reshape(item.rows, item.columns)
-    return Embedded(item.index, vectors, item.row_tokens, item.truncated)
+    return Embedded(item.index, ReceivedRows(item.data, item.rows, item.columns), item.row_tokens, item.truncated)
 
 
 def _groups(texts: Iterable[Text], most: int = TEXTS_AT_ONCE) -> Iterator[tuple[Text, ...]]:

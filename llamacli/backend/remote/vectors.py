@@ -98,7 +98,7 @@ def length_of(endpoint: Endpoint) -> int:
     if isinstance(outcome, NotEmbedded):
         raise outcome.error
     assert isinstance(outcome, Embedded)
-    return int(outcome.vectors.shape[1])
+    return outcome.rows.shape[1]
 
 
 def check_params(params: EmbeddingParams) -> None:
@@ -175,7 +175,7 @@ def _own_error(endpoint: Endpoint, refused: RefusedError) -> LlamacliError:
 def _numbered(outcome: Outcome, index: int) -> Outcome:
     if isinstance(outcome, NotEmbedded):
         return NotEmbedded(index, outcome.error)
-    return Embedded(index, outcome.vectors, outcome.row_tokens, outcome.truncated)
+    return Embedded(index, outcome.rows, outcome.row_tokens, outcome.truncated)
 
 
 def _vectors(

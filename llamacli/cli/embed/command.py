@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from llamacli.cli.embed.options import (
@@ -147,7 +149,8 @@ def load(app: AppContext, options: Options) -> Iterator[Vectorizer]:
         opened = open_workers(app, options.dask, options.model, options.context, options.vectors, child, rank=rank)
     else:
         child = options.resident.child(options.model)
-        opened = open_embedder(app, options.model, options.context, options.vectors, child, rank=rank)
+        needed = partial(importlib.import_module, f"llamacli.cli.embed.{'search' if options.search.any else 'output'}")
+        opened = open_embedder(app, options.model, options.context, options.vectors, child, rank=rank, while_loading=needed)
     with app.interrupts.guard() as guard, opened as embedder:
         guard.cancel = embedder.cancel
         yield embedder

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from llamacli.batch.formats import NOTHING, Kept
 from llamacli.batch.texts import Item, TextSource
 from llamacli.batch.vector_file import Shape, open_output, partial_files, require_form, stream_writer
 from llamacli.batch.vector_formats import Writer
-from llamacli.batch.vector_resume import NOTHING, Kept, finished_texts
 from llamacli.cli.embed.options import OutputOptions
 from llamacli.cli.embed.session import outcomes, rows_failed
 from llamacli.cli.framework.backends.embedding import Vectorizer
@@ -36,7 +36,7 @@ class View:
         if isinstance(outcome, NotEmbedded):
             self._write(format_failed_row(self._count, item.shown, outcome.error, width=self._width))
         else:
-            self._write(format_view_row(self._count, item.shown, outcome.vectors, outcome.tokens, width=self._width))
+            self._write(format_view_row(self._count, item.shown, outcome.rows, outcome.tokens, width=self._width))
 
     def close(self) -> None:
         """Write how many texts are not shown."""
@@ -99,6 +99,8 @@ def _require_finished(
         UsageError: if it is not.
         RowsFailedError: if it is, and some of its texts have no vector.
     """
+    from llamacli.batch.vector_resume import finished_texts  # imports NumPy
+
     path, kind = output.output, output.format(terminal=False)
     assert path is not None
     require_form(path, kind, shape, resume=True)

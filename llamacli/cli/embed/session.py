@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -82,11 +82,15 @@ def open_embedder(
     child: ChildParams,
     *,
     rank: bool = False,
+    while_loading: Callable[[], object] = lambda: None,
 ) -> Iterator[ChildEmbedder]:
-    """Load the model, and close it after the block. With `rank`, pooling is "rank" unless --pooling is given."""
+    """Load the model, and close it after the block. With `rank`, pooling is "rank" unless --pooling is given.
+
+    `while_loading`: see `backends.embedding.open_embedder`.
+    """
     params = context.params(pooling=vectors.pooling or ("rank" if rank else None))
     with embedding.open_embedder(
-        app, model, params, attention=vectors.attention, budget=context.budget, child=child
+        app, model, params, attention=vectors.attention, budget=context.budget, child=child, while_loading=while_loading
     ) as embedder:
         yield embedder
 

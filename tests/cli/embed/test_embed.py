@@ -740,3 +740,13 @@ def test_no_other_command_imports_numpy():
         "sys.exit('numpy' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("form", [("--raw", "f32"), ("--jsonl",), ("--json",), ("--csv",), ("-o", "vectors.npy")])
+def test_vectors_are_written_without_numpy(bert, tmp_path, form):
+    command = [sys.executable, "-X", "importtime", "-m", "llamacli", "embed", "-m", str(bert), *form, "red cat", "blue dog"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, cwd=tmp_path, env=environment, text=True, errors="replace", check=False)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert (done.returncode, "llamacli.render.embed" in imported, "numpy" in imported) == (0, True, False)
+    assert len(done.stdout) > 0 or (tmp_path / "vectors.npy").stat().st_size > 128

@@ -37,7 +37,7 @@ def add_new_texts(
     try:
         for number, (item, outcome) in enumerate(outcomes(app, embedder, source, params), 1):
             if isinstance(outcome, Embedded) and isinstance(item.text, str):
-                index.add(_identity(item), item.text, outcome.vectors.astype("<f4").tobytes())
+                index.add(_identity(item), item.text, outcome.little_endian)
             if number % COMMIT_EVERY == 0:
                 index.commit()
         is_complete = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -35,12 +35,21 @@ def open_embedder(
     attention: Attention | None = None,
     budget: int | None = None,
     child: ChildParams,
+    while_loading: Callable[[], object] = lambda: None,
 ) -> Iterator[ChildEmbedder]:
-    """Load the model in a child, and close it after the block."""
+    """Load the model in a child, and close it after the block.
+
+    `while_loading` is called as long as the child loads it, for imports that need not wait for it.
+    """
     path = app.find_model(app, model.model or DEMO, offline=model.offline)
     from llamacli.backend.child.embedder import open_embedder as open_in_child
 
     with app.progress(delay=DELAY_SECONDS) as bar:
+
+        def on_load(share: float) -> None:
+            while_loading()
+            bar.update(f"loading {path.name}", share, 1.0)
+
         embedder = open_in_child(
             path,
             model.params(),
@@ -48,7 +57,7 @@ def open_embedder(
             attention=attention,
             budget=budget,
             child=child,
-            on_load=lambda share: bar.update(f"loading {path.name}", share, 1.0),
+            on_load=on_load,
         )
     with embedder:
         for note in embedder.notes:
