@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import IO, Protocol
 
+from llamacli.backend.foreseen_prompt import ForeseenPrompt, fits
 from llamacli.backend.nameless_file import nameless_file
 from llamacli.backend.prompt_states import CapturedStates, joined
 from llamacli.engine.chat.turn import Turn
@@ -23,11 +24,11 @@ from llamacli.engine.generation.job import Job
 from llamacli.engine.generation.prompts.checkpoints import TAIL
 from llamacli.engine.generation.prompts.prefix_cache import common_length
 from llamacli.engine.params import GenerationParams
-from llamacli.engine.runtime.hardware import available_memory
 from llamacli.engine.runtime.mapping import map_shared
 from llamacli.engine.runtime.prompt_identity import CapturedPrompt, PromptIdentity
 from llamacli.errors import LlamacliError
 from llamacli.store.prompt_cache import BLOCK
+from llamacli.store.prompt_cache.block_file import Block
 from llamacli.store.prompt_cache.cache import Found, PromptCache
 
 logger = logging.getLogger("llamacli.engine")
@@ -66,9 +67,12 @@ class PromptEngine(Protocol):
 
 
 class CachedPrompts:
-    """The prompts of an engine in a cache. `model` is the name of the model's file. Thread-safe."""
+    """The prompts of an engine in a cache. `model` is the name of the model's file. Thread-safe.
 
-    def __init__(self, engine: PromptEngine, cache: PromptCache, model: str) -> None:
+    `question` is a hexadecimal number that stands for what will be asked first, of this model and with these parameters.
+    """
+
+    def __init__(self, engine: PromptEngine, cache: PromptCache, model: str, *, question: str | None = None) -> None:
         self._engine = engine
         self._cache = cache
         self._model = model
@@ -79,6 +83,9 @@ class CachedPrompts:
         self._ms_per_token: float | None = None
         self._began, self._spent = time.monotonic(), 0.0
         self._failed = False
+        self._question = question
+        self._foreseen = ForeseenPrompt(cache, question) if question is not None else None
+        self._first_prompt: Sequence[int] | None = None
 
     @staticmethod
     def take(params: GenerationParams | None, *, closes_gap: bool = False) -> bool:
@@ -161,19 +168,38 @@ class CachedPrompts:
         identity = self._engine.prompt_identity
         if identity is None:
             return
+        foreseen, self._foreseen = self._foreseen, None
+        if self._first_prompt is None:
+            self._first_prompt = prompt
         try:
             found = self._found(identity, prompt)
-            if found.tokens < BLOCK or not _fits(found.tokens * identity.token_bytes):
+            if found.tokens < BLOCK or not fits(found.tokens * identity.token_bytes):
                 return
             if found.tokens - self._engine.held_tokens(prompt) < LEAST_GAIN:
                 return
-            blocks = self._cache.read(found, prompt)
-            if blocks:
-                with joined(blocks, identity.form) as (file, size):
-                    tokens = [token for block in blocks for token in block.tokens]
-                    self._engine.stage_prompt(prompt[: found.tokens] if identity.form != "rows" else tokens, file, size)
+            with contextlib.closing(foreseen) if foreseen is not None else contextlib.nullcontext():
+                self._stage(identity, prompt, found, foreseen)
         except (OSError, LlamacliError) as error:  # what is wrong with the engine, the answer says
             logger.debug("the prompt cache is not used: %s", error)
+
+    def _stage(self, identity: PromptIdentity, prompt: Sequence[int], found: Found, foreseen: ForeseenPrompt | None) -> None:
+        """Hand the engine what was found of a prompt: as it was foreseen, or read now."""
+
+        def stage(blocks: Sequence[Block], file: IO[bytes], size: int) -> None:
+            tokens = [token for block in blocks for token in block.tokens]
+            self._engine.stage_prompt(prompt[: found.tokens] if identity.form != "rows" else tokens, file, size)
+
+        if foreseen is not None and (state := foreseen.state(found, prompt)) is not None:
+            stage(*state)
+        elif blocks := self._cache.read(found, prompt):
+            with joined(blocks, identity.form) as (file, size):
+                stage(blocks, file, size)
+            self._remember(identity, prompt, found)
+
+    def _remember(self, identity: PromptIdentity, prompt: Sequence[int], found: Found) -> None:
+        """Write down which files have the prompt of the first question."""
+        if self._question is not None and prompt == self._first_prompt and identity.form == "rows" and found.tokens >= BLOCK:
+            self._cache.remember(self._question, found.files, self._model)
 
     def _found(self, identity: PromptIdentity, prompt: Sequence[int]) -> Found:
         if identity.form != "rows":
@@ -228,12 +254,13 @@ class CachedPrompts:
             size = len(prompt) * identity.token_bytes
             if missing < LEAST_GAIN or missing * ms_per_token < _WORTH * size / _DISK_BYTES_PER_MS:
                 return
-            if size > self._cache.limit(self._cache.size()) or not _fits(size):
+            if size > self._cache.limit(self._cache.size()) or not fits(size):
                 return
             with nameless_file() as file:
                 captured = self._engine.capture_prompt(prompt, file)
                 self._captured.set()
                 self._write(identity, captured, common_length(captured.tokens, prompt), file, with_answer=with_answer)
+            self._remember(identity, prompt, self._found(identity, prompt))
         except (OSError, LlamacliError) as error:  # a full disk, or an engine that has ended
             self._failed = isinstance(error, OSError)
             logger.debug("the prompt is not kept: %s", error)
@@ -269,9 +296,3 @@ class CachedPrompts:
         """Wait until everything is written. The engine may have ended."""
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(_PATIENCE_SECONDS)
-
-
-def _fits(size: int) -> bool:
-    """Return whether a state of so many bytes can be held twice for a moment."""
-    available = available_memory()
-    return available is None or size <= available // 4

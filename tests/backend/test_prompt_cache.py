@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
@@ -27,7 +27,8 @@ from llamacli.engine.generation.job import Job
 from llamacli.engine.params import ContextParams, GenerationParams, ModelParams, SamplingParams
 from llamacli.errors import UsageError
 from llamacli.store.prompt_cache import BLOCK, block_file
-from llamacli.store.prompt_cache.cache import PromptCache
+from llamacli.store.prompt_cache.block_file import Block
+from llamacli.store.prompt_cache.cache import Found, PromptCache
 
 GREEDY = GenerationParams(max_tokens=24, sampling=SamplingParams(temperature=0, ignore_eos=True))
 SEEDED = GenerationParams(max_tokens=24, sampling=SamplingParams(seed=7, ignore_eos=True))
@@ -173,6 +174,57 @@ def test_a_damaged_file_is_never_used(model, known, damage):
                 ]
             )
     again = asked(model, DOCUMENT)
+    assert (cached(again), again.content) == (0, known.content)
+
+
+QUESTION = b"what is asked " * 64
+
+
+def read_late(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The tokens of the prompts that are read after they are known."""
+    read, found = PromptCache.read, []
+
+    def counted(store: PromptCache, wanted: Found, tokens: Sequence[int]) -> list[Block]:
+        found.append(wanted.tokens)
+        return read(store, wanted, tokens)
+
+    monkeypatch.setattr(PromptCache, "read", counted)
+    return found
+
+
+@pytest.mark.parametrize("question", [QUESTION, b"short"])
+def test_the_prompt_of_a_question_is_read_before_it_is_known(model, monkeypatch, question):
+    late = read_late(monkeypatch)
+    first = asked(model, DOCUMENT, question=question)
+    again = asked(model, DOCUMENT, question=question)
+    assert (again.content, cached(again)) == (first.content, first.usage.prompt_tokens - 1)
+    assert len(late) == (question != QUESTION)
+
+
+def test_what_another_question_has_kept_is_found_at_once_the_next_time(model, known, monkeypatch):
+    late = read_late(monkeypatch)
+    texts = {asked(model, DOCUMENT, question=QUESTION).content for _ in range(3)}
+    assert texts == {known.content}
+    assert len(late) == 1
+
+
+def test_a_question_with_another_prompt_than_the_last_time_gets_its_own(model, known, monkeypatch):
+    asked(model, DOCUMENT, question=QUESTION)
+    late = read_late(monkeypatch)
+    for text in (DOCUMENT[:1500] + " but here it is another", "world " + DOCUMENT):
+        expected = asked(model, text, prompt_cache=False)
+        assert asked(model, text, question=QUESTION).content == expected.content
+    assert asked(model, DOCUMENT, question=QUESTION).content == known.content
+    assert late
+
+
+def test_a_damaged_file_is_not_used_for_a_question_either(model, known):
+    asked(model, DOCUMENT, question=QUESTION)
+    for path in PromptCache().folder.rglob("*.block"):
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 4
+        path.write_bytes(data)
+    again = asked(model, DOCUMENT, question=QUESTION)
     assert (cached(again), again.content) == (0, known.content)
 
 

@@ -308,6 +308,41 @@ def test_what_is_kept_is_listed_by_model_and_removed(store):
     assert (store.kept(), store.size(), list(store.folder.iterdir())) == ([], 0, [])
 
 
+def test_a_question_has_the_files_of_its_prompt_the_last_time(store):
+    keep(store, LONG)
+    found = store.find("f" * 64, LONG)
+    assert store.recall("ab12") == ()
+    store.remember("ab12", found.files[:1], MODEL)
+    store.remember("ab12", found.files, MODEL)
+    assert store.recall("ab12") == found.files
+    assert store.recall("ab13") == ()
+    assert [one.tokens for one in store.kept()] == [len(LONG)]
+    blocks = store.read_files(store.recall("ab12"))
+    assert store.agreeing(found, LONG, blocks) == blocks
+    assert store.agreeing(found, (*LONG[:BLOCK], *LONG[: 2 * BLOCK]), blocks) == blocks[:1]
+    store.clear(MODEL)
+    assert (store.recall("ab12"), store.size()) == ((), 0)
+
+
+@pytest.mark.parametrize(
+    "layout", [None, "aa/bb.block", [7], ["../bb.block"], ["/etc/x.block"], ["aa/../bb.block"], ["aa/bb"], ["aa/b b.block"]]
+)
+def test_a_question_names_files_of_the_cache_only(store, layout):
+    path = store.make_folder("questions") / "ab12.question"
+    write_block(path, Block((), layout, ()), MODEL)
+    assert store.recall("ab12") == ()
+
+
+def test_a_damaged_question_has_no_files(store):
+    keep(store, LONG)
+    store.remember("ab12", store.find("f" * 64, LONG).files, MODEL)
+    path = store.folder / "questions" / "ab12.question"
+    whole = path.read_bytes()
+    for data in (whole[:-20], whole.replace(b".rest", b".test"), b""):
+        path.write_bytes(data)
+        assert store.recall("ab12") == ()
+
+
 def test_the_heading_of_something_else_is_refused(tmp_path):
     path = tmp_path / "x.block"
     for data in (b"", b"llamacli-prompt\n", b"llamacli-prompt\n{}\n", b'llamacli-prompt\n{"version":1}\n', b"GGUF" * 100):

@@ -40,12 +40,15 @@ logger = logging.getLogger(__name__)
 
 SERVICE = "llamacli.backend.child.services.engine"
 
+_LEAST_QUESTION = 4 * BLOCK
+"""Least bytes of a question whose prompt may be in the prompt cache."""
+
 
 class ChildEngine(ChildPrompting, ChildState, ChildOwner):
     """Loads a model in a child and answers through it. `on_load` is called with the progress of loading, 0 to 1.
 
     `start` starts a child, which this object owns: `close()` ends it, and may be called twice. A context manager. `prompts_of`
-    returns where its evaluated prompts are kept.
+    returns where its evaluated prompts are kept; with `foresees` it has something to do while the model loads.
 
     Raises (when built): what `Engine` raises; EngineDiedError if the child dies meanwhile, as all methods do.
     """
@@ -57,12 +60,14 @@ class ChildEngine(ChildPrompting, ChildState, ChildOwner):
         on_load: Callable[[float], None] | None = None,
         *,
         prompts_of: Callable[[ChildEngine], CachedPrompts] | None = None,
+        foresees: bool = False,
     ) -> None:
         self._start = start
         self._arguments = arguments
         self._prefix_bytes = 0
         self._prompts_of = prompts_of
         self._prompts: CachedPrompts | None = None
+        self._foresees = foresees
         self._load(on_load)
 
     def _load(self, on_load: Callable[[float], None] | None = None) -> None:
@@ -74,6 +79,8 @@ class ChildEngine(ChildPrompting, ChildState, ChildOwner):
                 on_load(share)
 
         def meanwhile() -> None:
+            if self._foresees:
+                _ = self.prompts
             if on_load is not None:
                 on_load(0.0)  # a resident has nothing to load, and the caller something to do
 
@@ -291,11 +298,22 @@ def open_engine(
     child = replace(child or ChildParams(), rpc=model.rpc)
     start = partial(start_child, SERVICE, reads, child, model=path, identity=encode(arguments))
     size = child.cache_size
+    question = _number_of(child.question, path, arguments) if len(child.question) >= _LEAST_QUESTION else None
 
     def prompts_of(engine: ChildEngine) -> CachedPrompts:
         from llamacli.backend.prompt_cache import CachedPrompts
         from llamacli.store.prompt_cache.cache import PromptCache
 
-        return CachedPrompts(engine, PromptCache(limit=size), path.name)
+        return CachedPrompts(engine, PromptCache(limit=size), path.name, question=question)
 
-    return ChildEngine(start, arguments, on_load, prompts_of=prompts_of if child.prompt_cache else None)
+    is_kept, foresees = child.prompt_cache, child.prompt_cache and question is not None
+    return ChildEngine(start, arguments, on_load, prompts_of=prompts_of if is_kept else None, foresees=foresees)
+
+
+def _number_of(question: bytes, path: Path, arguments: OpenModel) -> str:
+    """Return a hexadecimal number that stands for a question to a model with these parameters."""
+    import hashlib
+
+    about = path.stat() if path.exists() else None
+    version = (about.st_size, about.st_mtime_ns) if about is not None else ()
+    return hashlib.sha256(encode((str(path.resolve()), version, encode(arguments), question))).hexdigest()

@@ -19,8 +19,9 @@ class ChildParams:
     `sandbox`: "auto" uses the parts that the system has, "require" refuses to work without one of them. `patience`: seconds
     without any progress after which the process is taken for dead. `keep_alive`: seconds for which it stays with its model
     after it was last used, for the next program with the same model and options; None ends it with its parent. `prompt_cache`:
-    evaluated prompts are kept on disk, in `cache_size` bytes (None: the cache's own default), and looked up there. `rpc`: the
-    nodes that it may connect to.
+    evaluated prompts are kept on disk, in `cache_size` bytes (None: the cache's own default), and looked up there. `question`:
+    bytes that stand for what will be asked first; its evaluated prompt is read while the model loads. `rpc`: the nodes that it
+    may connect to.
     """
 
     sandbox: SandboxMode = "auto"
@@ -28,6 +29,7 @@ class ChildParams:
     keep_alive: float | None = None
     prompt_cache: bool = False
     cache_size: int | None = None
+    question: bytes = b""
     rpc: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

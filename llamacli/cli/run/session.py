@@ -60,7 +60,7 @@ def answer_prompt(
         if journal is not None:
             question, setup = journal.question(question), journal.setup(setup)
         question, setup = attach(app, asked.media, setup, question, attachments)
-        with open_backend(app, setup, _importer(app)) as engine:
+        with open_backend(app, _foreseeing(setup, question), _importer(app)) as engine:
             from llamacli.cli.framework.answers import check_answers, write_answers
             from llamacli.cli.run.answer import Answering, write_stats
 
@@ -88,6 +88,15 @@ def answer_prompt(
                 journal.add(app, engine, _finished(engine, setup, question, params, last))
             if answering.turn is not None:
                 check_answers(answering.turn, last, engine.n_ctx, shifts=params.context_shift)
+
+
+def _foreseeing(setup: ModelSetup, question: Question) -> ModelSetup:
+    """Return the setup with what stands for the question, by which its evaluated prompt is found while the model loads."""
+    if not setup.child.prompt_cache or setup.remote.url:
+        return setup
+    from llamacli.backend.child.wire.codec import encode
+
+    return replace(setup, child=replace(setup.child, question=encode(question)))
 
 
 def _searched(prompt: str | None, question: Question) -> str:

@@ -138,7 +138,7 @@ def _header(file: IO[bytes], path: Path) -> dict[str, Any]:
 
 def _tokens(file: IO[bytes], count: int, path: Path) -> tuple[int, ...]:
     data = file.read(4 * count) if 0 <= count <= _LONGEST_HEADER else b""
-    if count < 1 or len(data) != 4 * count:
+    if count < 0 or len(data) != 4 * count:
         raise _damaged(path)
     packed = array("i", data)
     if sys.byteorder == "big":

@@ -7,6 +7,9 @@ change. A file that was removed meanwhile ends what is found.
 
 A state that cannot be cut at any token is a file for each number of tokens from which a prompt can go on. Its name is made of
 the key of the blocks before, the number of its tokens and their hash.
+
+What a prompt is made of, a question, is known before its tokens are. A file for each question names those that had its prompt
+the last time, so that they can be read meanwhile.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -22,7 +26,7 @@ from pathlib import Path
 from llamacli.errors import StateError
 from llamacli.store.prompt_cache import BLOCK
 from llamacli.store.prompt_cache.block_file import Block, pack_tokens, read_block, read_tokens, write_block
-from llamacli.store.prompt_cache.folder import BLOCK_SUFFIX, REST_SUFFIX, STATE_SUFFIX, PromptFolder
+from llamacli.store.prompt_cache.folder import BLOCK_SUFFIX, QUESTION_SUFFIX, REST_SUFFIX, STATE_SUFFIX, PromptFolder
 from llamacli.values import dataclass
 
 logger = logging.getLogger("llamacli.store")
@@ -31,6 +35,7 @@ LEAST_REST = 16
 """Least tokens behind the last block that are worth a file."""
 
 _THREADS = 2
+_FILE_NAME = re.compile(r"[0-9a-f]{1,64}/[0-9a-f-]{1,256}\.(block|rest)")
 
 Maker = Callable[[int, int], Block]
 """Returns the block of the tokens from a number up to another."""
@@ -99,8 +104,15 @@ class PromptCache(PromptFolder):
         A damaged file is removed. Their tokens are compared: the last block may go on in another way than the prompt.
         Those of a state are all returned, or none.
         """
+        return self.agreeing(found, tokens, self.read_files(found.files))
+
+    def read_files(self, files: Sequence[Path]) -> list[Block | None]:
+        """Read files, whose tokens are not known yet; None stands for one that is not whole. A damaged one is removed."""
         with ThreadPoolExecutor(_THREADS) as threads:
-            blocks = list(threads.map(self._read_one, found.files))
+            return list(threads.map(self._read_one, files))
+
+    def agreeing(self, found: Found, tokens: Sequence[int], blocks: Sequence[Block | None]) -> list[Block]:
+        """Return what `read` does of the blocks that the files of a prompt have."""
         whole: list[Block] = []
         for number, (path, block) in enumerate(zip(found.files, blocks, strict=True)):
             if block is None or (path.suffix == BLOCK_SUFFIX and block.tokens != tuple(tokens[number * BLOCK :][:BLOCK])):
@@ -112,6 +124,30 @@ class PromptCache(PromptFolder):
             return []
         self.touch(found.files[: len(whole)])
         return whole
+
+    def recall(self, question: str) -> tuple[Path, ...]:
+        """Return the files that had the prompt of a question the last time; none if that is not known.
+
+        `question` is a hexadecimal number.
+        """
+        path = self._path_of(question)
+        try:
+            names = read_block(path).layout
+        except (OSError, StateError):
+            return ()
+        if not isinstance(names, list) or not all(isinstance(name, str) and _FILE_NAME.fullmatch(name) for name in names):
+            return ()
+        self.touch([path])
+        return tuple(self.folder / name for name in names)
+
+    def remember(self, question: str, files: Sequence[Path], model: str) -> None:
+        """Write down the files that have the prompt of a question. Raises OSError."""
+        path = self._path_of(question)
+        self.make_folder(path.parent.name)
+        write_block(path, Block((), [f"{one.parent.name}/{one.name}" for one in files], ()), model)
+
+    def _path_of(self, question: str) -> Path:
+        return self.folder / "questions" / f"{question}{QUESTION_SUFFIX}"
 
     def write(self, fingerprint: str, tokens: Sequence[int], prompt: int, block_of: Maker, model: str) -> None:
         """Write what is not kept yet of some tokens, the first `prompt` of which are a prompt.

@@ -16,6 +16,7 @@ from llamacli.store.prompt_cache.block_file import UNFINISHED, Heading, read_hea
 from llamacli.values import dataclass
 
 BLOCK_SUFFIX, REST_SUFFIX, STATE_SUFFIX = ".block", ".rest", ".state"
+QUESTION_SUFFIX = ".question"
 
 DEFAULT_BYTES = 2 << 30
 _SHARE_OF_FREE_DISK = 0.05
@@ -130,7 +131,7 @@ class PromptFolder:
                 for entry in os.scandir(folder):
                     with contextlib.suppress(OSError):
                         about = entry.stat(follow_symlinks=False)
-                        if entry.name.endswith((BLOCK_SUFFIX, REST_SUFFIX, STATE_SUFFIX)):
+                        if entry.name.endswith((BLOCK_SUFFIX, REST_SUFFIX, STATE_SUFFIX, QUESTION_SUFFIX)):
                             yield about.st_mtime, about.st_size, Path(entry.path)
                         elif entry.name.startswith(UNFINISHED) and about.st_mtime < abandoned:
                             Path(entry.path).unlink()
