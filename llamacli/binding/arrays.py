@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import ctypes
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,12 @@ from llamacli.binding.library import structs
 _llama_batch = structs["llama_batch"]
 
 
+@functools.lru_cache(maxsize=64)
+def _array_type(element: Any, length: int) -> Any:
+    """The type of arrays, which ctypes makes anew whenever no such array exists: that takes longer than short calls."""
+    return element * length
+
+
 def token_array(tokens: Sequence[int]) -> Any:
     """Return the tokens as a C array of int32."""
     return (ctypes.c_int32 * len(tokens))(*tokens)
@@ -20,7 +27,7 @@ def token_array(tokens: Sequence[int]) -> Any:
 
 def token_buffer(size: int) -> Any:
     """Allocate `size` int32, zeroed; indexing and slicing return integers."""
-    return (ctypes.c_int32 * size)()
+    return _array_type(ctypes.c_int32, size)()
 
 
 def token_values(buffer: Any, count: int) -> array.array[int]:
@@ -66,8 +73,7 @@ def pointer_array(type_name: str, pointers: Sequence[Any]) -> Any:
 
 def struct_array(type_name: str, rows: Sequence[tuple[Any, ...]]) -> Any:
     """Return a C array of structures `type_name`; a row has the fields of one, in order."""
-    array_type: Any = structs[type_name] * len(rows)
-    return array_type(*rows)
+    return _array_type(structs[type_name], len(rows))(*rows)
 
 
 def metadata_overrides(values: Mapping[str, bool | int | float | str]) -> Any:

@@ -27,6 +27,9 @@ Some pre-tokenizers use std::regex, which recurses once for each character of a 
 LONGEST = 4 << 20
 """Bytes of text in one call, which need 4 GiB of stack (of address space). Callers split longer text."""
 
+_LEAST_CAPACITY = 256
+"""Tokens for which there is room at least: so most texts share one type of arrays, which takes longer to make than an array."""
+
 _NO_TOKEN = -1
 """What llama.cpp returns for text without a token."""
 
@@ -106,7 +109,7 @@ class Vocabulary:
     def _tokenize(self, data: bytes, special: bool, add_special: bool) -> array[int]:
         if self._normalize is not None:
             data = self._normalize(data)
-        capacity = len(data) + 8
+        capacity = max(len(data) + 8, _LEAST_CAPACITY)
         for _ in range(2):
             buffer = token_buffer(capacity)
             with self._owner.gate, bounded("text", len(data)):
