@@ -7,8 +7,8 @@ import os
 import resource
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from typing import Any, Final, cast
 
 import msgspec
@@ -20,6 +20,7 @@ from llamacli.backend.child.wire.method import Method, decoder_of, encoder_of
 from llamacli.backend.child.work import log
 from llamacli.backend.child.work.outbox import Outbox
 from llamacli.backend.child.work.task import Task
+from llamacli.backend.child.work.workers import Workers
 
 Handler = Callable[[Any, Task], Any]
 """Works on a call: gets the arguments and the task, and returns the result, or an iterator of items if it is a generator."""
@@ -30,17 +31,17 @@ _POLL_SECONDS: Final = 0.01
 
 
 class Connection:
-    """Works on the calls that a channel brings, on the threads of a pool.
+    """Works on the calls that a channel brings, on the threads of `workers`.
 
     `fault` is the answer to every call if there are no handlers.
     """
 
-    def __init__(self, channel: Channel, handlers: Service, pool: ThreadPoolExecutor, fault: Fault | None) -> None:
+    def __init__(self, channel: Channel, handlers: Service, workers: Workers, fault: Fault | None) -> None:
         self._channel = channel
         self._fault = fault
         self._methods = {method.name: (method, handler) for method, handler in handlers.items()}
         self._tasks: dict[int, Task] = {}
-        self._pool = pool
+        self._workers = workers
         self.outbox = Outbox(channel)
 
     @property
@@ -89,7 +90,7 @@ class Connection:
             self.outbox.put(Failure(call.id, self._fault or fault_of(unknown)))
             return
         task = self._tasks[call.id] = Task(call.id, method, self.outbox, call.credit, descriptors, self._running)
-        self._pool.submit(self._work, task, method, handler, call.arguments)
+        self._workers.submit(partial(self._work, task, method, handler, call.arguments))
 
     def _work(self, task: Task, method: Method, handler: Handler, arguments: msgspec.Raw) -> None:
         end: Result | Failure

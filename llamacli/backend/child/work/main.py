@@ -14,7 +14,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -35,6 +34,7 @@ from llamacli.backend.child.work.limits import (
     end_with,
     outlive_parent,
 )  # fmt: skip
+from llamacli.backend.child.work.workers import Workers
 from llamacli.engine.runtime import bounds
 from llamacli.errors import SandboxError
 
@@ -81,7 +81,7 @@ class Worker:
 
     def __init__(self, handlers: Service, fault: Fault | None = None) -> None:
         self._handlers, self._fault = handlers, fault
-        self._pool = ThreadPoolExecutor(_MOST_CALLS, thread_name_prefix="call")
+        self._workers = Workers(_MOST_CALLS)
         self._connection: Connection | None = None
         count_memory_while(lambda: self._connection is None or self._connection.is_alone)
 
@@ -108,7 +108,7 @@ class Worker:
                 following.close()
 
     def _serve_one(self, channel: Channel, start: Start, missing: tuple[str, ...]) -> None:
-        connection = self._connection = Connection(channel, self._handlers, self._pool, self._fault)
+        connection = self._connection = Connection(channel, self._handlers, self._workers, self._fault)
         log.send_to(connection.outbox, start.log_level)
         connection.outbox.start(ends_process=start.keep_alive is None)
         connection.outbox.put(Ready(missing))
