@@ -32,7 +32,7 @@ def parse_json(text: str | bytes, *, source: str | None = None) -> Any:
             MAX_DIGITS digits.
     """
     text = _decode(text, source) if isinstance(text, bytes) else text.removeprefix("\ufeff")
-    _check_depth(text, source)
+    check_depth(text, source)
     try:
         return _DECODER.decode(text)
     except json.JSONDecodeError as error:
@@ -54,7 +54,8 @@ def _decode(data: bytes, source: str | None) -> str:
         raise _error(f"byte 0x{data[error.start]:02x} is not valid UTF-8", before, len(before), source) from None
 
 
-def _check_depth(text: str, source: str | None) -> None:
+def check_depth(text: str, source: str | None = None) -> None:
+    """Check the nesting of a JSON document. Raises InvalidJSONError as `parse_json`."""
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return
     depth = 0

@@ -8,21 +8,26 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from llamacli.errors import LlamacliError
-from llamacli.json_text import parse_json
+from llamacli.json_text import MAX_DEPTH, check_depth, parse_json
 from llamacli.openai.errors import Problem, problem_of
 from llamacli.server.http.asgi import Receive, Scope, Send
 from llamacli.server.http.deadline import until
 from llamacli.server.models.admission import QueueFullError
 from llamacli.server.security.rate_limit import Allowance
 
+T = TypeVar("T")
+
 Headers = Sequence[tuple[bytes, bytes]]
 
 JSON_TYPE = (b"content-type", b"application/json")
+
+LARGE_BYTES = 1 << 18
+"""Bytes of a body that is not read on the event loop: other streams would wait for that."""
 
 
 class RefusedError(LlamacliError):
@@ -132,9 +137,13 @@ class Exchange:
             raise RefusedError(Problem(status=408, message=text, code="timeout"), [(b"connection", b"close")]) from None
         self.body = b"".join(chunks)
 
-    def json(self) -> Any:
+    async def json(self) -> Any:
         """Return the body as JSON. Raises InvalidJSONError."""
-        return parse_json(self.body)
+        return await self.read(lambda: _parsed(self.body))
+
+    async def read(self, work: Callable[[], T]) -> T:
+        """Return what `work`, which reads the body, returns: it runs on a thread if the body is large."""
+        return work() if len(self.body) <= LARGE_BYTES else await asyncio.to_thread(work)
 
     async def gone(self) -> None:
         """Return when the client has left. Only after `read_body`."""
@@ -179,6 +188,17 @@ _LINE_ENDS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 
 
 _encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder()
+
+
+def _parsed(body: bytes) -> Any:
+    """Return JSON as `parse_json` does, in a third of the time or less; it reads itself what is not plain or not valid."""
+    try:
+        if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
+            check_depth(body.decode())
+        return _decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return parse_json(body)
 
 
 def dump(document: Any) -> bytes:

@@ -67,7 +67,7 @@ class Completions:
         await self._complete_natively(exchange, read_native)
 
     async def _complete_natively(self, exchange: Exchange, read: Read) -> None:
-        document = exchange.json()
+        document = await exchange.json()
         async with self._state.pool.use(model_of(document)) as model:
             answering = Answering(self._state, exchange, model)
             request, (task,) = await _prepared(exchange, answering, model, document, read)
@@ -82,7 +82,7 @@ class Completions:
                         await stream.send(data)
 
     async def _complete(self, exchange: Exchange, read: Read) -> None:
-        document = exchange.json()
+        document = await exchange.json()
         async with self._state.pool.use(model_of(document)) as model:
             answering = Answering(self._state, exchange, model)
             request, tasks = await _prepared(exchange, answering, model, document, read)

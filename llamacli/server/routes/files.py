@@ -75,7 +75,7 @@ class Batches:
 
     async def create(self, exchange: Exchange) -> None:
         """Start a batch."""
-        fields = Fields(exchange.json())
+        fields = Fields(await exchange.json())
         file_id = fields.required_text("input_file_id")
         endpoint = fields.choice("endpoint", ENDPOINTS)
         if endpoint is None:

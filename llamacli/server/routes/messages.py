@@ -22,7 +22,7 @@ class Messages:
 
     async def create(self, exchange: Exchange) -> None:
         """Answer a conversation."""
-        document = exchange.json()
+        document = await exchange.json()
         async with self._state.pool.use(model_of(document)) as model:
             request = await read_request(exchange, model, document, lambda: read_messages(document, model.sampling))
             params, turn = await resolved(model, request.generation), await model.render(request.question)
@@ -37,7 +37,7 @@ class Messages:
 
     async def count(self, exchange: Exchange) -> None:
         """Tell how many tokens the prompt of a conversation has."""
-        document = exchange.json()
+        document = await exchange.json()
         async with self._state.pool.use(model_of(document)) as model:
             turn = await model.render(await model.prompt_work(lambda: read_count(document)))
         await exchange.reply_json(count_document(len(turn.prompt.tokens)))

@@ -27,7 +27,7 @@ class Responses:
 
     async def create(self, exchange: Exchange) -> None:
         """Answer a request, and keep the response unless the client says otherwise."""
-        document, owner = exchange.json(), exchange.record.client
+        document, owner = await exchange.json(), exchange.record.client
         async with self._state.pool.use(model_of(document)) as model:
             read = partial(read_response, document, model.sampling, self._store, owner=owner)
             request = await read_request(exchange, model, document, read)
@@ -43,7 +43,7 @@ class Responses:
 
     async def count(self, exchange: Exchange) -> None:
         """Tell how many tokens the prompt of a request has."""
-        document, owner = exchange.json(), exchange.record.client
+        document, owner = await exchange.json(), exchange.record.client
         async with self._state.pool.use(model_of(document)) as model:
             read = partial(read_response, document, model.sampling, self._store, owner=owner)
             turn = await model.render((await model.prompt_work(read)).question)

@@ -43,8 +43,8 @@ class Texts:
         await self._embed(exchange, read_native_embedding, "content", lambda outcomes, *_: native_embeddings(outcomes))
 
     async def _embed(self, exchange: Exchange, read: ReadEmbedding, field: str, write: WriteEmbeddings) -> None:
-        document = exchange.json()
-        request = read(document)
+        document = await exchange.json()
+        request = await exchange.read(lambda: read(document))
         async with self._state.pool.use(model_of(document)) as model:
             exchange.record.model = model.name
             outcomes = embedded(await model.embed(request.texts, request.params), field)
@@ -54,8 +54,8 @@ class Texts:
 
     async def rerank(self, exchange: Exchange) -> None:
         """Sort texts by how well they answer a query."""
-        document = exchange.json()
-        request = read_rerank(document)
+        document = await exchange.json()
+        request = await exchange.read(lambda: read_rerank(document))
         async with self._state.pool.use(model_of(document)) as model:
             exchange.record.model = model.name
             outcomes = embedded(await model.rerank(request.query, request.texts, EmbeddingParams()), "documents")
@@ -64,8 +64,8 @@ class Texts:
 
     async def tokenize(self, exchange: Exchange) -> None:
         """Tell the tokens of a text."""
-        document = exchange.json()
-        request = read_tokenize(document)
+        document = await exchange.json()
+        request = await exchange.read(lambda: read_tokenize(document))
         async with self._state.pool.use(model_of(document)) as model:
             backend = model.backend
             tokens = await model.prompt_work(
@@ -76,8 +76,8 @@ class Texts:
 
     async def detokenize(self, exchange: Exchange) -> None:
         """Tell the text of tokens."""
-        document = exchange.json()
-        tokens = read_detokenize(document)
+        document = await exchange.json()
+        tokens = await exchange.read(lambda: read_detokenize(document))
         async with self._state.pool.use(model_of(document)) as model:
             try:
                 text = await model.prompt_work(lambda: model.backend.detokenize(tokens))
@@ -94,7 +94,7 @@ class Texts:
 
     async def apply_template(self, exchange: Exchange) -> None:
         """Tell the prompt that a conversation becomes."""
-        document = exchange.json()
+        document = await exchange.json()
         async with self._state.pool.use(model_of(document)) as model:
             turn = await model.render(await model.prompt_work(lambda: read_template(document)))
         await exchange.reply_json({"prompt": turn.prompt.text, "tokens": len(turn.prompt.tokens)})
