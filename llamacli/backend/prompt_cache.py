@@ -155,13 +155,17 @@ class CachedPrompts:
 
     # --- before an answer -----------------------------------------------------------------------------------------------
 
-    def has(self, prompt: Sequence[int]) -> bool:
-        """Return whether the cache has a part of a prompt that may be worth preparing it. Quick."""
+    def may_have(self, prompt: Sequence[int]) -> bool:
+        """Return whether the cache may have a part of a prompt that is worth preparing it. Quick, whatever its length.
+
+        Where a prompt cannot go on after any of its tokens, all of them would have to be hashed to know more.
+        """
         identity = self._engine.prompt_identity
-        if identity is None:
+        if identity is None or len(prompt) < BLOCK:
             return False
-        beginning = prompt[: 2 * max(BLOCK, identity.unit)] if identity.form == "rows" else prompt
-        return self._found(identity, beginning).tokens >= BLOCK
+        if identity.form != "rows":
+            return True
+        return self._found(identity, prompt[: 2 * max(BLOCK, identity.unit)]).tokens >= BLOCK
 
     def prepare(self, prompt: Sequence[int]) -> None:
         """Hand the engine what the cache has of a prompt, if that is much more than the engine has itself."""

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from llamacli.backend.child.engine import ChildEngine, open_engine
-from llamacli.backend.child.event_loop import LoopEngine, LoopReceiver
+from llamacli.backend.child.event_loop import LoopEngine
+from llamacli.backend.child.process.loop_call import LoopReceiver
 from llamacli.backend.child.wire.codec import ProtocolError
 from llamacli.backend.child.wire.frames import Channel
 from llamacli.engine.chat.question import Question
@@ -178,22 +179,33 @@ def test_a_question_is_answered_in_one_call_or_in_two(engine: ChildEngine, most:
 
 @pytest.mark.parametrize("most", [1000, 0])
 def test_whole_answers_come_without_pieces(engine: ChildEngine, most: int) -> None:
-    async def main() -> list[AnswerEvent]:
-        loop = LoopEngine(engine)
-        return await collected(loop.ask(HELLO, GREEDY, samples=2, check=lambda _: None, most=most, is_whole=True))
+    async def main() -> tuple[Answer, ...]:
+        return await LoopEngine(engine).ask_whole(HELLO, GREEDY, samples=2, check=lambda _: None, most=most)
 
     first, second = asyncio.run(main())
     *_, expected = engine.answer(engine.render(HELLO), GREEDY)
-    assert isinstance(first, Answer)
-    assert isinstance(second, Answer)
     assert isinstance(expected, Answer)
     assert first.content == second.content == expected.content
+
+
+def test_who_leaves_whole_answers_ends_them(engine: ChildEngine) -> None:
+    async def main() -> None:
+        task = asyncio.ensure_future(LoopEngine(engine).ask_whole(HELLO, GREEDY, samples=1, check=refuse, most=1000))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert engine.child._pending == {}
+
+    asyncio.run(main())
 
 
 def test_a_question_whose_prompt_is_too_long_is_refused(engine: ChildEngine) -> None:
     async def main() -> None:
         with pytest.raises(ContextFullError):
             await collected(LoopEngine(engine).ask(HELLO, GREEDY, samples=1, check=refuse, most=0))
+        with pytest.raises(ContextFullError):
+            await LoopEngine(engine).ask_whole(HELLO, GREEDY, samples=1, check=refuse, most=0)
         empty = LoopEngine(engine).ask(Question(), GREEDY, samples=1, check=refuse, most=9)
         with pytest.raises(UsageError):
             await collected(empty)

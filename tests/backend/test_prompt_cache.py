@@ -12,6 +12,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import tiny
@@ -20,11 +22,12 @@ from llamacli.backend.child.engine import ChildEngine, open_engine
 from llamacli.backend.child.event_loop import LoopEngine
 from llamacli.backend.child.params import ChildParams
 from llamacli.backend.child.process import resident
-from llamacli.backend.prompt_cache import CachedPrompts
+from llamacli.backend.prompt_cache import CachedPrompts, PromptEngine
 from llamacli.engine.engine import Engine
 from llamacli.engine.events import Answer
 from llamacli.engine.generation.job import Job
 from llamacli.engine.params import ContextParams, GenerationParams, ModelParams, SamplingParams
+from llamacli.engine.runtime.prompt_identity import Form, PromptIdentity
 from llamacli.errors import UsageError
 from llamacli.store.prompt_cache import BLOCK, block_file
 from llamacli.store.prompt_cache.block_file import Block
@@ -66,6 +69,15 @@ def cached(answer: Answer) -> int:
 def known(model: Path) -> Answer:
     """The answer to a document that an engine has read and kept."""
     return asked(model, DOCUMENT)
+
+
+@pytest.mark.parametrize(("form", "may"), [("rows", False), ("rows and window", True), ("state", True)])
+def test_a_prompt_that_is_found_only_as_a_whole_is_not_looked_up_at_once(form: Form, may: bool, tmp_path: Path) -> None:
+    identity = PromptIdentity("print", 1, keeps_answers=True, any_batch=True, token_bytes=1, form=form)
+    engine = cast("PromptEngine", SimpleNamespace(prompt_identity=identity))
+    prompts = CachedPrompts(engine, PromptCache(tmp_path), "model")
+    assert prompts.may_have(range(BLOCK)) == may
+    assert not prompts.may_have(range(BLOCK - 1))
 
 
 @pytest.mark.parametrize("params", [GREEDY, SEEDED])

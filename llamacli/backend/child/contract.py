@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Final, Literal
 
 import msgspec
 
-from llamacli.backend.child.wire.codec import Variants
+from llamacli.backend.child.wire.codec import Variants, decode
 from llamacli.backend.child.wire.method import Method
 from llamacli.engine.chat.message import Message
 from llamacli.engine.chat.question import Question
@@ -66,7 +67,7 @@ class StartedAnswer(msgspec.Struct, frozen=True):
 
 
 class AnswerRequest(msgspec.Struct, frozen=True):
-    """Arguments of `ANSWER`. `asks_for_room`: the caller answers `RoomWanted`. `is_whole`: the caller wants no pieces."""
+    """Arguments of `ANSWER`. `asks_for_room`: the caller answers `RoomWanted`."""
 
     turn: Turn
     params: GenerationParams | None
@@ -74,17 +75,33 @@ class AnswerRequest(msgspec.Struct, frozen=True):
     started: tuple[int, ...]
     closes_gap: bool
     asks_for_room: bool
-    is_whole: bool = False
 
 
 class AskRequest(msgspec.Struct, frozen=True):
-    """Arguments of `ASK`, see `ANSWER`. A prompt of more than `most` tokens is not answered: its turn is the only item."""
+    """Arguments of `ASK` and `ASK_WHOLE`. A prompt of more than `most` tokens is not answered: its turn is the only item.
+
+    `params` are packed `GenerationParams`, see `params_of`.
+    """
 
     question: Question
-    params: GenerationParams
+    params: msgspec.Raw
     samples: int
     most: int
-    is_whole: bool = False
+
+
+class WholeRequest(msgspec.Struct, frozen=True):
+    """Arguments of `ANSWER_WHOLE`; `params` as those of `AskRequest`."""
+
+    turn: Turn
+    params: msgspec.Raw
+    samples: int
+
+
+class WholeAnswers(msgspec.Struct, frozen=True):
+    """Result of `ANSWER_WHOLE` and `ASK_WHOLE`: the answers, or the turn of a prompt that is too long for one call."""
+
+    answers: tuple[Answer, ...] = ()
+    turn: Turn | None = None
 
 
 class RoomWanted(msgspec.Struct, frozen=True):
@@ -115,6 +132,13 @@ class EvaluatedPrompt(msgspec.Struct, frozen=True):
     size: int
 
 
+@functools.lru_cache(maxsize=64)
+def params_of(packed: bytes) -> GenerationParams:
+    """Return parameters from the wire. Most requests have the same ones: to find them takes less time than to check them."""
+    params: GenerationParams = decode(packed, GenerationParams)
+    return params
+
+
 Parallel = int | Literal["auto"] | None
 
 OPEN: Final = Method("open", OpenModel, OpenedModel, items=float)
@@ -137,6 +161,8 @@ ANSWER: Final = Method(
     "answer", AnswerRequest, items=Variants(Piece, Prefill, Answer, RoomWanted), feeds=tuple[Room | None], is_retried=True
 )
 ASK: Final = Method("ask", AskRequest, items=Variants(Piece, Prefill, Answer, Turn), is_retried=True)
+ANSWER_WHOLE: Final = Method("answer_whole", WholeRequest, WholeAnswers, is_retried=True)
+ASK_WHOLE: Final = Method("ask_whole", AskRequest, WholeAnswers, is_retried=True)
 ANSWER_MANY: Final = Method(
     "answer_many", Parallel, items=Variants(Piece, Prefill, Answer, Failed), feeds=JobRequest | None, is_retried=True
 )

@@ -1,211 +1,24 @@
-"""Calls of a child from an event loop: no thread waits for them, so that a call costs no switches between threads."""
+"""An engine in a child from an event loop: its prompts and answers."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
-from typing import Any, Final, cast
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from contextlib import aclosing, asynccontextmanager
+
+import msgspec
 
 from llamacli.backend.child import contract
-from llamacli.backend.child.contract import AnswerRequest, AskRequest
+from llamacli.backend.child.contract import AnswerRequest, AskRequest, WholeAnswers, WholeRequest
 from llamacli.backend.child.engine import ChildEngine
 from llamacli.backend.child.media import media_of, send_media, with_data
-from llamacli.backend.child.process.child import Child
-from llamacli.backend.child.process.stream import LEAVING_SECONDS, Message, PendingCall
-from llamacli.backend.child.wire.codec import ProtocolError
-from llamacli.backend.child.wire.faults import exception_of
-from llamacli.backend.child.wire.frames import Channel, Failure, FromChild, Grant, Items, Result, ToChild
-from llamacli.backend.child.wire.method import Method, decoder_of
-from llamacli.backend.prompt_cache import CachedPrompts
+from llamacli.backend.child.process.loop_call import LoopCall, LoopReceiver
+from llamacli.backend.child.wire.codec import encode
 from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.turn import Turn
 from llamacli.engine.events import Answer, AnswerEvent
 from llamacli.engine.params import GenerationParams
 from llamacli.store.prompt_cache import BLOCK
-
-_INLINE_BYTES: Final = 1 << 15
-"""Bytes of arguments that are sent at once: they fit into the buffer of the connection, however busy the child is."""
-
-
-class Mailbox:
-    """The messages of one call on their way from the thread that receives them into an event loop.
-
-    One wake-up of the loop carries all messages that have come until it runs, so that a busy loop gets fewer of them.
-    """
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._thread = threading.get_ident()
-        self._lock = threading.Lock()
-        self._messages: list[Message] = []
-        self._woken = False
-        self._waiter: asyncio.Future[None] | None = None
-
-    def put(self, message: Message) -> None:
-        """Add a message. From any thread."""
-        with self._lock:
-            self._messages.append(message)
-            woken, self._woken = self._woken, True
-        if woken:
-            return
-        if threading.get_ident() == self._thread:
-            self._wake()
-        else:
-            try:
-                self._loop.call_soon_threadsafe(self._wake)
-            except RuntimeError:  # the loop is closed: the process ends, and nobody waits
-                return
-
-    async def take(self) -> list[Message]:
-        """Return what has come, as soon as something has. For one task at a time."""
-        while not self._messages:
-            self._waiter = self._loop.create_future()
-            await self._waiter
-        with self._lock:
-            messages, self._messages, self._woken = self._messages, [], False
-        return messages
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-
-class LoopReceiver:
-    """Receives the messages of a child in an event loop: no thread is woken for them.
-
-    The child's thread waits meanwhile, and takes over when the child has ended.
-    """
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._over = threading.Event()
-        self._descriptor: int | None = None
-        self._fault: ProtocolError | None = None
-
-    def run(self, channel: Channel, dispatch: Callable[[FromChild], None]) -> None:
-        """See `Receiver`. On the child's thread."""
-        self._later(lambda: self._begin(channel, dispatch))
-        self._over.wait()
-        if self._fault is not None:
-            raise self._fault
-
-    def stop(self) -> None:
-        """See `Receiver`."""
-        self._later(self._end)
-
-    def _later(self, work: Callable[[], None]) -> None:
-        try:
-            self._loop.call_soon_threadsafe(work)
-        except RuntimeError:  # the loop is closed
-            self._over.set()
-
-    def _begin(self, channel: Channel, dispatch: Callable[[FromChild], None]) -> None:
-        if self._over.is_set():
-            return
-
-        def receive(take: Callable[[object], Sequence[ToChild | FromChild] | None]) -> None:
-            try:
-                messages = take(FromChild)
-            except ProtocolError as error:
-                self._fault, messages = error, None
-            for message in messages or ():
-                dispatch(cast("FromChild", message))
-            if messages is None:
-                self._end()
-
-        self._descriptor = channel.fileno()
-        self._loop.add_reader(self._descriptor, receive, channel.receive_ready)
-        receive(channel.received)
-
-    def _end(self) -> None:
-        if not self._over.is_set():
-            if self._descriptor is not None:
-                self._loop.remove_reader(self._descriptor)
-            self._over.set()
-
-
-class LoopCall:
-    """A call in flight. Leaving `batches` ends it in the child, and waits until the child has confirmed that."""
-
-    def __init__(self, child: Child, method: Method, mailbox: Mailbox, call: PendingCall) -> None:
-        self._child, self._method, self._mailbox, self._call = child, method, mailbox, call
-        self._credit = method.window
-        self._ended = False
-
-    @classmethod
-    async def begin(cls, child: Child, method: Method, arguments: object) -> LoopCall:
-        """Make a call. Raises the error of a child that has ended."""
-        mailbox = Mailbox()
-        packed = child.pack(method, arguments)
-        if len(packed) <= _INLINE_BYTES:
-            return cls(child, method, mailbox, child.begin(method, packed, method.window, mailbox.put))
-        beginning = asyncio.ensure_future(asyncio.to_thread(child.begin, method, packed, method.window, mailbox.put))
-        try:
-            return cls(child, method, mailbox, await asyncio.shield(beginning))
-        except asyncio.CancelledError:
-            beginning.add_done_callback(lambda done: None if done.exception() else child.end(done.result()))
-            raise
-
-    async def batches(self) -> AsyncGenerator[list[Any], None]:
-        """Yield the items in batches, and the result, if the method has one, in a batch of its own. Raises as `Child.call`."""
-        decode = decoder_of(self._method.items) if self._method.items is not None else None
-        try:
-            while not self._ended:
-                items: list[Any] = []
-                end = None
-                for message in await self._mailbox.take():
-                    if isinstance(message, Items) and decode is not None:
-                        items += map(decode, message.items)
-                    elif isinstance(message, Result | Failure | Exception):
-                        self._ended, end = True, message
-                    else:
-                        raise ProtocolError(f"the engine sent something that {self._method.name} does not send")
-                if items:
-                    yield items
-                    self._grant(len(items))
-                if end is not None and (result := self._result(end)) is not None:
-                    yield [result]
-        finally:
-            await self._close()
-
-    def _result(self, end: Result | Failure | Exception) -> Any:
-        if isinstance(end, Failure):
-            raise exception_of(end.fault)
-        if isinstance(end, Exception):
-            raise end
-        return None if self._method.result is None else decoder_of(self._method.result)(end.value)
-
-    def _grant(self, taken: int) -> None:
-        """Let the child go on, after the consumer has taken items."""
-        self._credit -= taken
-        if not self._ended and self._credit <= self._method.window // 2:
-            more, self._credit = self._method.window - self._credit, self._method.window
-            self._child.send(Grant(self._call.id, more))
-
-    async def _close(self) -> None:
-        """End the call, unless it has ended. A task that is cancelled meanwhile waits all the same, and is cancelled then."""
-        if self._ended:
-            return
-        self._child.end(self._call)
-        waiting = asyncio.ensure_future(self._wait_for_end())
-        cancelled = False
-        while not waiting.done():
-            try:
-                await asyncio.shield(waiting)
-            except asyncio.CancelledError:
-                cancelled = True
-        if cancelled:
-            raise asyncio.CancelledError
-
-    async def _wait_for_end(self) -> None:
-        try:
-            async with asyncio.timeout(LEAVING_SECONDS):
-                while not any(isinstance(one, Result | Failure | Exception) for one in await self._mailbox.take()):
-                    pass
-        except TimeoutError:
-            return
 
 
 class LoopEngine:
@@ -213,6 +26,7 @@ class LoopEngine:
 
     def __init__(self, engine: ChildEngine) -> None:
         self._engine = engine
+        self._last_params: tuple[GenerationParams | None, msgspec.Raw] = None, msgspec.Raw(b"")
 
     def receive_here(self) -> None:
         """Receive the child's messages in the running loop from now on, which must run until the engine is closed."""
@@ -221,32 +35,21 @@ class LoopEngine:
 
     async def render(self, question: Question) -> Turn:
         """Return the turn of a question. Raises as `Engine.render`."""
-        call = await LoopCall.begin(self._engine.child, contract.RENDER, question)
-        async with aclosing(call.batches()) as batches:
-            turn: Turn = (await anext(batches))[0]
+        turn: Turn = await (await LoopCall.begin(self._engine.child, contract.RENDER, question)).result()
         return with_data(turn, media_of(question))
 
     async def ask(
-        self,
-        question: Question,
-        params: GenerationParams,
-        *,
-        samples: int,
-        check: Callable[[Turn], None],
-        most: int,
-        is_whole: bool = False,
+        self, question: Question, params: GenerationParams, *, samples: int, check: Callable[[Turn], None], most: int
     ) -> AsyncGenerator[list[AnswerEvent], None]:
         """Yield the events of the answer to a question, in one call if the prompt has at most `most` tokens and is too
-        short to be kept. `check` is called with the turn of a longer one, and may refuse it. `is_whole`: see `answer`.
+        short to be kept. `check` is called with the turn of a longer one, and may refuse it.
 
         Raises as `render` and `answer`.
         """
-        prompts = self._engine.prompts
-        if prompts is not None and prompts.take(params):
-            most = min(most, BLOCK - 1)
+        request = self._asked(question, params, samples, most)
         turn = None
         await self._send_media(question)
-        call = await LoopCall.begin(self._engine.child, contract.ASK, AskRequest(question, params, samples, most, is_whole))
+        call = await LoopCall.begin(self._engine.child, contract.ASK, request)
         async with aclosing(call.batches()) as batches:
             async for batch in batches:
                 if isinstance(batch[0], Turn):
@@ -255,47 +58,80 @@ class LoopEngine:
                     yield batch
         if turn is not None:
             check(turn)
-            async with aclosing(self.answer(turn, params, samples=samples, is_whole=is_whole)) as batches:
+            async with aclosing(self.answer(turn, params, samples=samples)) as batches:
                 async for batch in batches:
                     yield batch
 
-    async def answer(
-        self, turn: Turn, params: GenerationParams, *, samples: int, is_whole: bool = False
-    ) -> AsyncGenerator[list[AnswerEvent], None]:
-        """Yield the events of an answer in batches; only the answers if `is_whole`. Leaving the iterator ends it.
+    async def ask_whole(
+        self, question: Question, params: GenerationParams, *, samples: int, check: Callable[[Turn], None], most: int
+    ) -> tuple[Answer, ...]:
+        """Return the answers to a question when they have ended; see `ask`."""
+        request = self._asked(question, params, samples, most)
+        await self._send_media(question)
+        found: WholeAnswers = await (await LoopCall.begin(self._engine.child, contract.ASK_WHOLE, request)).result()
+        if found.turn is None:
+            return found.answers
+        turn = with_data(found.turn, media_of(question))
+        check(turn)
+        return await self.answer_whole(turn, params, samples=samples)
 
-        Raises as `Engine.answer`.
-        """
-        request = AnswerRequest(turn, params, samples, (), closes_gap=False, asks_for_room=False, is_whole=is_whole)
+    async def answer(self, turn: Turn, params: GenerationParams, *, samples: int) -> AsyncGenerator[list[AnswerEvent], None]:
+        """Yield the events of an answer in batches. Leaving the iterator ends it. Raises as `Engine.answer`."""
+        request = AnswerRequest(turn, params, samples, (), closes_gap=False, asks_for_room=False)
+        async with self._with_cache(turn, params) as keep:
+            await self._send_media(turn)
+            call = await LoopCall.begin(self._engine.child, contract.ANSWER, request)
+            async with aclosing(call.batches()) as batches:
+                async for batch in batches:
+                    keep(event for event in batch if isinstance(event, Answer))
+                    yield batch
+
+    async def answer_whole(self, turn: Turn, params: GenerationParams, *, samples: int) -> tuple[Answer, ...]:
+        """Return the answers to a turn when they have ended. Raises as `Engine.answer`."""
+        request = WholeRequest(turn, self._packed(params), samples)
+        async with self._with_cache(turn, params) as keep:
+            await self._send_media(turn)
+            found: WholeAnswers = await (await LoopCall.begin(self._engine.child, contract.ANSWER_WHOLE, request)).result()
+            keep(found.answers)
+            return found.answers
+
+    def _asked(self, question: Question, params: GenerationParams, samples: int, most: int) -> AskRequest:
+        """The request of a question. A prompt that may be kept is answered by a call of its own."""
         prompts = self._engine.prompts
-        keeps = prompts is not None and prompts.take(params)
-        batches = self._answer_with(prompts, request) if prompts is not None and keeps else self._answer(request)
-        async with aclosing(batches):
-            async for batch in batches:
-                yield batch
+        if prompts is not None and prompts.take(params):
+            most = min(most, BLOCK - 1)
+        return AskRequest(question, self._packed(params), samples, most)
 
-    async def _answer_with(self, prompts: CachedPrompts, request: AnswerRequest) -> AsyncGenerator[list[AnswerEvent], None]:
-        """Yield the events of an answer with a prompt from the cache, which is kept there at the end."""
-        prompt = (*request.turn.prompt.tokens, *request.turn.started)
+    def _packed(self, params: GenerationParams) -> msgspec.Raw:
+        """Parameters for the wire. Those of the last request are kept: the next one mostly has the same."""
+        known, packed = self._last_params
+        if known is not params:
+            packed = msgspec.Raw(encode(params))
+            self._last_params = params, packed
+        return packed
+
+    @asynccontextmanager
+    async def _with_cache(self, turn: Turn, params: GenerationParams) -> AsyncIterator[Callable[[Iterable[Answer]], None]]:
+        """Prepare a prompt from the cache for the block, which calls what is yielded with its answers: the first is kept."""
+        prompts = self._engine.prompts
+        if prompts is None or not prompts.take(params):
+            yield lambda answers: None
+            return
+        prompt = (*turn.prompt.tokens, *turn.started)
+        is_kept = False
+
+        def keep(answers: Iterable[Answer]) -> None:
+            nonlocal is_kept
+            answer = next(iter(answers), None)
+            if answer is not None and not is_kept:
+                is_kept = True
+                prompts.keep(prompt, answer)
+
         with prompts.answering():
-            if prompts.has(prompt):
+            if prompts.may_have(prompt):
                 await asyncio.to_thread(prompts.prepare, prompt)
-            is_kept = False
-            async with aclosing(self._answer(request)) as batches:
-                async for batch in batches:
-                    answer = next((event for event in batch if isinstance(event, Answer)), None)
-                    if answer is not None and not is_kept:  # the caller may leave with it
-                        is_kept = True
-                        prompts.keep(prompt, answer)
-                    yield batch
+            yield keep
 
     async def _send_media(self, source: Question | Turn) -> None:
         if media := media_of(source):
             await asyncio.to_thread(send_media, self._engine.child, media)
-
-    async def _answer(self, request: AnswerRequest) -> AsyncGenerator[list[AnswerEvent], None]:
-        await self._send_media(request.turn)
-        call = await LoopCall.begin(self._engine.child, contract.ANSWER, request)
-        async with aclosing(call.batches()) as batches:
-            async for batch in batches:
-                yield batch

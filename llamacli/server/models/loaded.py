@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from llamacli.backend.child.event_loop import LoopEngine
 from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.turn import Turn
-from llamacli.engine.events import AnswerEvent
+from llamacli.engine.events import Answer, AnswerEvent
 from llamacli.engine.params import GenerationParams, SamplingParams
 from llamacli.errors import ClosedError, ContextFullError
 from llamacli.gguf.check.loadable import check_loadable
@@ -123,37 +124,46 @@ class LoadedModel:
         params: GenerationParams,
         *,
         samples: int = 1,
-        is_whole: bool = False,
         on_start: Callable[[], None] = lambda: None,
     ) -> AsyncGenerator[list[AnswerEvent], None]:
         """Yield the events of an answer in batches, after a wait in line; `on_start` is called when that is over.
 
-        `is_whole` leaves out what comes before the answers.
-
         A question that need not wait is rendered and answered in one call. Leaving the iterator (`aclosing`) ends the answer,
         and waits until its place is free. Raises as `render` and `LoopEngine.answer`, and QueueFullError.
         """
-        turn = await self.render(asked) if isinstance(asked, Question) and not self.admission.is_free else asked
-        async with self.admission.place():
+        async with self._placed(asked) as placed:
             on_start()
-            async with aclosing(self._answered(turn, params, samples, is_whole=is_whole)) as batches:
+            if isinstance(placed, Turn):
+                answered = self._answers.answer(placed, params, samples=samples)
+            else:
+                check, most = partial(self._check_size, question=placed), self.description.n_ctx - 1
+                answered = self._answers.ask(placed, params, samples=samples, check=check, most=most)
+            async with aclosing(answered) as batches:
                 async for batch in batches:
                     yield batch
 
-    def _answered(
-        self, asked: Turn | Question, params: GenerationParams, samples: int, *, is_whole: bool
-    ) -> AsyncGenerator[list[AnswerEvent], None]:
-        if isinstance(asked, Turn):
-            return self._answers.answer(asked, params, samples=samples, is_whole=is_whole)
-        question, most = self._templated(asked), self.description.n_ctx - 1
-        return self._answers.ask(
-            question,
-            params,
-            samples=samples,
-            check=lambda turn: self._check_size(turn, question),
-            most=most,
-            is_whole=is_whole,
-        )
+    async def answer_whole(
+        self,
+        asked: Turn | Question,
+        params: GenerationParams,
+        *,
+        samples: int = 1,
+        on_start: Callable[[], None] = lambda: None,
+    ) -> tuple[Answer, ...]:
+        """Return the answers when all have ended, see `answer`. Raises as `answer`."""
+        async with self._placed(asked) as placed:
+            on_start()
+            if isinstance(placed, Turn):
+                return await self._answers.answer_whole(placed, params, samples=samples)
+            check, most = partial(self._check_size, question=placed), self.description.n_ctx - 1
+            return await self._answers.ask_whole(placed, params, samples=samples, check=check, most=most)
+
+    @asynccontextmanager
+    async def _placed(self, asked: Turn | Question) -> AsyncIterator[Turn | Question]:
+        """Hold a place for the block. Who has to wait for it, waits with a turn: what cannot be answered is refused at once."""
+        turn = await self.render(asked) if isinstance(asked, Question) and not self.admission.is_free else asked
+        async with self.admission.place():
+            yield turn if isinstance(turn, Turn) else self._templated(turn)
 
     async def embed(self, texts: Sequence[Text], params: EmbeddingParams) -> list[Outcome]:
         """Return the vectors of texts. Raises as `Backend.embed`."""

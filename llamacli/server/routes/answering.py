@@ -13,7 +13,7 @@ from llamacli.engine.events import Answer, AnswerEvent, Failed, Piece
 from llamacli.engine.params import GenerationParams
 from llamacli.errors import CancelledError
 from llamacli.openai.sampling import Generation
-from llamacli.server.http.exchange import Exchange
+from llamacli.server.http.exchange import LARGE_BYTES, Exchange
 from llamacli.server.models.loaded import LoadedModel
 from llamacli.server.state import ServerState
 
@@ -26,7 +26,6 @@ _COMPILED = frozenset(
     {"functions", "grammar", "json_schema", "output_config", "output_format", "response_format", "text", "tools"}
 )
 """Fields whose values become grammars and templates of tools: that can take a while."""
-_LARGE_BYTES = 1 << 18
 _MEDIA = (b'"image', b'"input_image', b'"input_audio', rb"\u004", rb"\u005", rb"\u006", rb"\u007")
 """What the body of a request with pictures or sounds contains, also if it hides these words as escaped letters."""
 
@@ -80,16 +79,11 @@ class Answering:
 
         The engine sends nothing before an answer has ended, so the times of its tokens are those that it has measured.
         """
-        found: list[Answer] = []
-        answered = self._model.answer(asked, params, samples=samples, is_whole=True, on_start=self._start)
-        async with aclosing(answered) as batches:
-            async for batch in batches:
-                for event in batch:
-                    if isinstance(event, Answer):
-                        self._time(event)
-                        self._count(event, with_prompt=not found)
-                        found.append(event)
-        return sorted(found, key=lambda answer: answer.index)
+        answers = await self._model.answer_whole(asked, params, samples=samples, on_start=self._start)
+        for number, answer in enumerate(answers):
+            self._time(answer)
+            self._count(answer, with_prompt=number == 0)
+        return sorted(answers, key=lambda answer: answer.index)
 
     def _start(self) -> None:
         self._record.queued = max(self._record.queued or 0.0, self._record.elapsed)
@@ -122,7 +116,7 @@ async def read_request(exchange: Exchange, model: LoadedModel, document: Any, re
 
     Meanwhile schemas become grammars, and pictures are decoded.
     """
-    if len(exchange.body) > _LARGE_BYTES or any(mark in exchange.body for mark in _MEDIA):
+    if len(exchange.body) > LARGE_BYTES or any(mark in exchange.body for mark in _MEDIA):
         return await model.prompt_work(read, decodes=True)
     is_quick = len(exchange.body) <= _QUICK_BYTES and isinstance(document, dict) and _COMPILED.isdisjoint(document)
     return read() if is_quick else await model.prompt_work(read)

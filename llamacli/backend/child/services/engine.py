@@ -7,7 +7,6 @@ import os
 import threading
 import time
 from collections.abc import Generator, Iterator
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -24,6 +23,9 @@ from llamacli.backend.child.contract import (
     RoomWanted,
     StartedAnswer,
     TextTurn,
+    WholeAnswers,
+    WholeRequest,
+    params_of,
 )  # fmt: skip
 from llamacli.backend.child.services.vectors import embed_fed
 from llamacli.backend.child.vectors import VectorRequest
@@ -47,7 +49,9 @@ from llamacli.errors import EngineError
 _JOBS_AT_ONCE: Final = 4
 """Jobs that are wished for when a place comes free: a round trip for each would leave the engine waiting."""
 
-_ANSWERS: Final = {contract.ANSWER.name, contract.ANSWER_MANY.name, contract.ASK.name}
+_ANSWERS: Final = {
+    method.name for method in (contract.ANSWER, contract.ANSWER_WHOLE, contract.ANSWER_MANY, contract.ASK, contract.ASK_WHOLE)
+}
 _OF_VOCABULARIES: Final = (tokens.TOKENIZE_TEXTS, tokens.TOKENIZE_CHATS, tokens.DETOKENIZE_TEXTS)
 _CANCEL_SECONDS: Final = 0.005
 _MOST_CANCELS: Final = 400
@@ -86,6 +90,8 @@ class EngineService:
             contract.PIECES: lambda tokens, task: self.engine.pieces(tokens),
             contract.ANSWER: self._answer,
             contract.ASK: self._ask,
+            contract.ANSWER_WHOLE: self._answer_whole,
+            contract.ASK_WHOLE: self._ask_whole,
             contract.ANSWER_MANY: self._answer_many,
             contract.KEEP_PREFIXES: lambda capacity, task: self.engine.keep_prefixes(capacity),
             contract.SAVE_STATE: self._save_state,
@@ -159,7 +165,7 @@ class EngineService:
             (room,) = task.ask(RoomWanted(tokens))
             return room if isinstance(room, Room) else None
 
-        events = self.engine.answer(
+        yield from self.engine.answer(
             asked.turn,
             asked.params,
             samples=asked.samples,
@@ -169,15 +175,25 @@ class EngineService:
             cancel=task.cancel,
             on_wait=task.defer(),
         )
-        yield from _answers(events) if asked.is_whole else events
 
     def _ask(self, asked: AskRequest, task: Task) -> Generator[AnswerEvent | Turn, None, None]:
         turn = self._render(asked.question, task)
         if len(turn.prompt.tokens) > asked.most:
             yield turn
         else:
-            events = self.engine.answer(turn, asked.params, samples=asked.samples, cancel=task.cancel, on_wait=task.defer())
-            yield from _answers(events) if asked.is_whole else events
+            params = params_of(bytes(asked.params))
+            yield from self.engine.answer(turn, params, samples=asked.samples, cancel=task.cancel, on_wait=task.defer())
+
+    def _answer_whole(self, asked: WholeRequest, task: Task) -> WholeAnswers:
+        return self._whole(asked.turn, asked, task)
+
+    def _ask_whole(self, asked: AskRequest, task: Task) -> WholeAnswers:
+        turn = self._render(asked.question, task)
+        return WholeAnswers(turn=turn) if len(turn.prompt.tokens) > asked.most else self._whole(turn, asked, task)
+
+    def _whole(self, turn: Turn, asked: AskRequest | WholeRequest, task: Task) -> WholeAnswers:
+        events = self.engine.answer(turn, params_of(bytes(asked.params)), samples=asked.samples, cancel=task.cancel)
+        return WholeAnswers(tuple(event for event in events if isinstance(event, Answer)))
 
     def _answer_many(self, parallel: contract.Parallel, task: Task) -> Generator[AnswerEvent, None, None]:
         jobs, flush = _jobs(task), task.defer()
@@ -241,14 +257,6 @@ class EngineService:
     def _capture_prompt(self, prompt: tuple[int, ...], task: Task) -> CapturedPrompt:
         with os.fdopen(task.descriptors.pop(), "r+b") as file:
             return self.engine.capture_prompt(prompt, file)
-
-
-def _answers(events: Generator[AnswerEvent, None, None]) -> Generator[AnswerEvent, None, None]:
-    """The answers among events."""
-    with closing(events):
-        for event in events:
-            if isinstance(event, Answer):
-                yield event
 
 
 def _jobs(task: Task) -> Iterator[Job | None]:
