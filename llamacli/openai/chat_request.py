@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from llamacli.engine.chat.message import Message, Tool, choose_tools, read_messages, read_response_format, read_tools
 from llamacli.engine.chat.question import Question
@@ -13,6 +17,7 @@ from llamacli.engine.constraint.answer_constraint import AnswerConstraint, gramm
 from llamacli.engine.params import SamplingParams
 from llamacli.errors import UsageError
 from llamacli.openai.fields import Fields
+from llamacli.openai.repeated import MOST_KNOWN, without_prompt
 from llamacli.openai.sampling import MOST_CHOICES, Generation, read_generation
 from llamacli.openai.schema import json_constraint
 
@@ -21,6 +26,8 @@ LIMITS = ("max_completion_tokens", "max_tokens", "n_predict")
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 
 _MOST_TOP = 1000
+
+_ANY_MESSAGES = [{"role": "user", "content": ""}]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +63,21 @@ def read_chat(document: Any, base: SamplingParams) -> CompletionRequest:
         UsageError: if a field is unknown, has a wrong type or is out of range; `parameter` names it.
         GrammarError: if a grammar or schema is invalid.
     """
+    rest = without_prompt(document, "messages", _ANY_MESSAGES)
+    if rest is None:
+        return _read_chat(document, base)
+    request = _known(rest, base)
+    conversation = _messages(Fields({"messages": document.get("messages")}))
+    question = dataclasses.replace(request.questions[0], conversation=conversation)
+    return dataclasses.replace(request, questions=(question,))
+
+
+@functools.lru_cache(maxsize=MOST_KNOWN)
+def _known(rest: bytes, base: SamplingParams) -> CompletionRequest:
+    return _read_chat(msgspec.json.decode(rest), base)
+
+
+def _read_chat(document: Any, base: SamplingParams) -> CompletionRequest:
     fields = Fields(document)
     question = read_question(fields)
     samples = fields.integer("n", low=1, high=MOST_CHOICES) or 1

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
+
+import msgspec
 
 from llamacli.engine.chat.question import Question
 from llamacli.engine.constraint.answer_constraint import AnswerConstraint
 from llamacli.engine.params import SamplingParams
 from llamacli.errors import UsageError
 from llamacli.openai.chat_request import CompletionRequest, read_common, read_constraint, read_stream
-from llamacli.openai.fields import Fields
+from llamacli.openai.fields import Fields, check_characters
+from llamacli.openai.repeated import MOST_KNOWN, without_prompt
 from llamacli.openai.sampling import MOST_CHOICES, Generation, read_generation
 
 LIMITS = ("max_tokens", "max_completion_tokens", "n_predict")
@@ -25,6 +29,19 @@ _MOST_TOP = 1000
 
 def read_completion(document: Any, base: SamplingParams) -> CompletionRequest:
     """Read the document of a request of `/v1/completions`. Raises as `chat_request.read_chat`."""
+    prompt = document.get("prompt") if isinstance(document, dict) else None
+    if not isinstance(prompt, str) or (rest := without_prompt(document, "prompt", "")) is None:
+        return _read_completion(document, base)
+    check_characters(prompt, None)
+    return dataclasses.replace(_known(rest, base), questions=(Question(text=prompt, raw=True),))
+
+
+@functools.lru_cache(maxsize=MOST_KNOWN)
+def _known(rest: bytes, base: SamplingParams) -> CompletionRequest:
+    return _read_completion(msgspec.json.decode(rest), base)
+
+
+def _read_completion(document: Any, base: SamplingParams) -> CompletionRequest:
     fields = Fields(document)
     constraint, suffix = read_constraint(fields), fields.text("suffix")
     prompts = _prompts(fields)
