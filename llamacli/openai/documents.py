@@ -111,6 +111,8 @@ def tool_calls(answer: Answer) -> list[Document]:
 def totals(answers: Sequence[Answer]) -> Document:
     """Return usage and timings of answers that shared one prompt: it counts once."""
     first = answers[0]
+    if len(answers) == 1:
+        return {"usage": response.usage(first.usage), "timings": response.timings(first.timings, first.usage)}
     usage = dataclasses.replace(first.usage, completion_tokens=sum(each.usage.completion_tokens for each in answers))
     timings = Timings(
         first.timings.prompt_n,

@@ -55,9 +55,18 @@ def usage(used: Usage) -> Document:
 
 def timings(measured: Timings, used: Usage) -> Document:
     """Return durations in milliseconds and rates per second; the cached tokens, and the drafted ones, if there are any."""
-    names = ["prompt_n", "prompt_ms", "prompt_per_second", "predicted_n", "predicted_ms", "predicted_per_second"]
-    names += ["draft_n", "draft_n_accepted"] if measured.draft_n else []
-    return {"cache_n": used.cached_tokens} | {name: round(getattr(measured, name), 3) for name in names}
+    document: Document = {
+        "cache_n": used.cached_tokens,
+        "prompt_n": measured.prompt_n,
+        "prompt_ms": round(measured.prompt_ms, 3),
+        "prompt_per_second": round(measured.prompt_per_second, 3),
+        "predicted_n": measured.predicted_n,
+        "predicted_ms": round(measured.predicted_ms, 3),
+        "predicted_per_second": round(measured.predicted_per_second, 3),
+    }
+    if measured.draft_n:
+        document |= {"draft_n": measured.draft_n, "draft_n_accepted": measured.draft_n_accepted}
+    return document
 
 
 def text_choice(index: int, text: str, reason: str | None, logprobs: Document | None = None) -> Document:

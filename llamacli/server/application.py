@@ -88,6 +88,7 @@ async def _lifespan(state: ServerState, worker: BatchWorker | None) -> AsyncIter
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await state.pool.close()
+            state.write_notes()
 
 
 async def load_default(state: ServerState) -> None:
@@ -160,8 +161,7 @@ class Front:
         finally:
             record.seconds = record.elapsed
             self._spend(exchange)
-            state.metrics.count(record, _pattern(scope))
-            state.log(record)
+            state.note(record, _pattern(scope))
 
     async def _answered_before(self, exchange: Exchange) -> bool:
         """Check the request. Return True if it is answered already. Raises RefusedError."""

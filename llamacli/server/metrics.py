@@ -15,6 +15,16 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
+_TOKENS = {
+    "prompt_tokens": "Tokens of prompts",
+    "cached_tokens": "Tokens of prompts that were in the cache",
+    "restored_tokens": "Tokens of prompts that came from the prompt cache on disk",
+    "completion_tokens": "Tokens of answers",
+    "drafted_tokens": "Tokens of answers that were drafted",
+    "accepted_tokens": "Drafted tokens that became part of an answer",
+}
+"""The counters of tokens, which are attributes of a request's record."""
+
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
@@ -27,12 +37,8 @@ class Metrics:
         self._requests = Counter(
             "llamacli_requests", "Requests by path and status", ["path", "status"], registry=self._registry
         )
-        self._prompt = self._tokens("prompt_tokens", "Tokens of prompts")
-        self._cached = self._tokens("cached_tokens", "Tokens of prompts that were in the cache")
-        self._restored = self._tokens("restored_tokens", "Tokens of prompts that came from the prompt cache on disk")
-        self._completion = self._tokens("completion_tokens", "Tokens of answers")
-        self._drafted = self._tokens("drafted_tokens", "Tokens of answers that were drafted")
-        self._accepted = self._tokens("accepted_tokens", "Drafted tokens that became part of an answer")
+        self._tokens = {name: self._counter(name, meaning) for name, meaning in _TOKENS.items()}
+        self._of_model: dict[str, list[tuple[str, Counter]]] = {}
         self._first = self._seconds("time_to_first_token_seconds", "Seconds from a request to its first token", _SECONDS)
         self._between = self._seconds("inter_token_seconds", "Seconds between two tokens of an answer", _TOKEN_SECONDS)
         self._queued = self._seconds("queue_seconds", "Seconds that a request waited for a place", _SECONDS)
@@ -44,7 +50,7 @@ class Metrics:
         )
         self._whole = self._seconds("request_seconds", "Seconds of a whole request", _SECONDS)
 
-    def _tokens(self, name: str, help: str) -> Counter:  # noqa: A002  # Prometheus' name
+    def _counter(self, name: str, help: str) -> Counter:  # noqa: A002  # Prometheus' name
         return Counter(f"llamacli_{name}", help, ["model"], registry=self._registry)
 
     def _seconds(self, name: str, help: str, buckets: tuple[float, ...]) -> Histogram:  # noqa: A002
@@ -63,16 +69,19 @@ class Metrics:
         """Count a request that has ended, under the pattern of its path."""
         self._requests.labels(route, str(record.status)).inc()
         if record.model:
-            self._prompt.labels(record.model).inc(record.prompt_tokens)
-            self._cached.labels(record.model).inc(record.cached_tokens)
-            self._restored.labels(record.model).inc(record.restored_tokens)
-            self._completion.labels(record.model).inc(record.completion_tokens)
-            self._drafted.labels(record.model).inc(record.drafted_tokens)
-            self._accepted.labels(record.model).inc(record.accepted_tokens)
+            for name, counter in self._counters(record.model):
+                if amount := getattr(record, name):
+                    counter.inc(amount)
             self._whole.labels(record.model).observe(record.seconds)
             for value, histogram in ((record.queued, self._queued), (record.first_token, self._first)):
                 if value is not None:
                     histogram.labels(record.model).observe(value)
+
+    def _counters(self, model: str) -> list[tuple[str, Counter]]:
+        """The counters of tokens of a model by the attribute of a record. They are looked up once."""
+        if model not in self._of_model:
+            self._of_model[model] = [(name, counter.labels(model)) for name, counter in self._tokens.items()]
+        return self._of_model[model]
 
     def observe_tokens(self, model: str, tokens: int, seconds: float) -> None:
         """Count tokens that came `seconds` after those before them."""

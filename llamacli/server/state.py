@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -13,6 +14,9 @@ from llamacli.server.metrics import Metrics
 from llamacli.server.models.pool import ModelPool
 from llamacli.server.security.clients import Clients
 from llamacli.server.security.origin import OriginRules
+
+_NOTE_SECONDS = 0.005
+"""Seconds after which a request that has ended is counted and logged: whoever asks next does not wait for that."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,3 +42,17 @@ class ServerState:
     keeps_prompts: bool = False
     is_draining: bool = False
     drain: float = 30.0
+    _ended: list[tuple[Record, str]] = field(default_factory=list)
+
+    def note(self, record: Record, route: str) -> None:
+        """Count and log a request that has ended, under the pattern of its path, soon."""
+        self._ended.append((record, route))
+        if len(self._ended) == 1:
+            asyncio.get_running_loop().call_later(_NOTE_SECONDS, self.write_notes)
+
+    def write_notes(self) -> None:
+        """Count and log what has ended, now."""
+        ended, self._ended = self._ended, []
+        for record, route in ended:
+            self.metrics.count(record, route)
+            self.log(record)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from serving import LiveServer, serving, spec_of
+from serving import LiveServer, serving, spec_of, wait_for
 
 from llamacli.errors import SettingsError, UsageError
 from llamacli.server.security.clients import Clients
@@ -116,6 +116,7 @@ def test_a_key_has_its_own_limits(keyed_server: LiveServer) -> None:
     seconds = (spent - 10 + 1) * 360  # 10 tokens an hour: until there is one again
     assert seconds <= int(second.headers["retry-after"]) <= seconds + 1
     assert second.headers["x-ratelimit-remaining-tokens"] == "0"
+    wait_for(lambda: keyed_server.records[-1].status == 429)
     assert keyed_server.records[-1].client == "slow"
 
 

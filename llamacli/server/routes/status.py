@@ -72,6 +72,7 @@ class Status:
 
     async def metrics(self, exchange: Exchange) -> None:
         """Tell all measurements in Prometheus' format."""
+        self._state.write_notes()
         await exchange.reply(self._state.metrics.text(), headers=[(b"content-type", CONTENT_TYPE)])
 
     def _model(self, name: str) -> Document:
