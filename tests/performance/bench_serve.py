@@ -169,8 +169,17 @@ def prefix(port: int, *, shared: bool, seed: int) -> float:
     return len(texts) / seconds
 
 
-def vectors(port: int, model: str, requests: int = 10) -> float:
-    """Return texts per second of requests with 100 texts each, from two clients, each of which sends one after the other."""
+def vectors(port: int, model: str) -> float:
+    """Return texts per second of requests with 100 texts each, without the first and the last, when not all cores are busy.
+
+    As those of `llamacli embed`, they follow from the difference between many texts and few.
+    """
+    few, many = (_vector_seconds(port, model, requests) for requests in (2, 22))
+    return 2000 / (many - few)
+
+
+def _vector_seconds(port: int, model: str, requests: int) -> float:
+    """The seconds of requests with 100 texts each, from two clients, each of which sends one after the other."""
     bodies = []
     for number in range(requests + 1):
         texts = [prompt(24, 100 * number + text) for text in range(100)]
@@ -184,8 +193,7 @@ def vectors(port: int, model: str, requests: int = 10) -> float:
 
     with contextlib.closing(connection(port)) as asked:
         _vectors_of(asked, bodies[0])  # which loads the model
-    _, seconds = side_by_side(2, client)
-    return 100 * requests / seconds
+    return side_by_side(2, client)[1]
 
 
 def _vectors_of(asked: http.client.HTTPConnection, body: str) -> None:
