@@ -10,6 +10,7 @@ from llamacli.render.columns import format_columns
 from llamacli.render.text import escape_line
 from llamacli.render.wrap import wrap
 from llamacli.units import format_bytes
+from llamacli.version import VERSION
 
 
 def format_residents(found: Sequence[Resident], *, width: int | None = None) -> str:
@@ -20,11 +21,11 @@ def format_residents(found: Sequence[Resident], *, width: int | None = None) -> 
     rows = [("MODEL", "FOR", "MEMORY", "IDLE", "ENDS IN", "PROCESS")]
     rows += [
         (
-            escape_line(one.name),
-            one.work,
+            escape_line(one.name) or "(unknown)",
+            _work(one),
             format_bytes(one.memory),
             "busy" if one.idle_seconds is None else format_seconds(one.idle_seconds),
-            "" if one.idle_seconds is None else format_seconds(max(0.0, one.keep_alive - one.idle_seconds)),
+            "" if one.idle_seconds is None or not one.work else format_seconds(max(0.0, one.keep_alive - one.idle_seconds)),
             str(one.pid),
         )
         for one in found
@@ -46,10 +47,17 @@ def residents_document(found: Sequence[Resident]) -> dict[str, Any]:
                 "memory": one.memory,
                 "idle": one.idle_seconds,
                 "keep_alive": one.keep_alive,
+                "version": one.version,
             }
             for one in found
         ],
     }
+
+
+def _work(one: Resident) -> str:
+    """What an engine does, and its version if it is not this one."""
+    other = f"({one.version})" if one.version else "(another version)"
+    return one.work if one.version == VERSION else f"{one.work} {escape_line(other)}".lstrip()
 
 
 def format_seconds(seconds: float) -> str:

@@ -197,6 +197,33 @@ def test_a_damaged_description_is_removed(folder: Path, damage: bytes) -> None:
     assert not list(folder.glob("*.json"))
 
 
+@pytest.mark.parametrize(
+    ("about", "shown"),
+    [
+        ('{"pid": PID, "model": "/old/model.gguf"}', "(unknown)  (another version)"),
+        (
+            '{"pid": PID, "stamp": "a", "model": "bS5nZ3Vm", "service": "x.engine", "keep_alive": 60}',
+            "m.gguf  text (another version)",
+        ),
+        (
+            '{"pid": PID, "stamp": "a", "model": "bS5nZ3Vm", "service": "x.embedder", "keep_alive": 60, "version": "9.8"}',
+            "m.gguf  vectors (9.8)",
+        ),
+    ],
+)
+def test_an_engine_of_another_version_is_listed_and_ended(tiny_model: Path, folder: Path, about: str, shown: str) -> None:
+    with start(tiny_model) as engine:
+        content(engine)
+    (one,) = resident.running()
+    (description,) = folder.glob("*.json")
+    description.write_text(about.replace("PID", str(one.pid)))
+    table = invoke("models", "running", width=200).stdout.splitlines()[1]
+    assert " ".join(shown.split()) in " ".join(table.split())
+    assert invoke("models", "stop", "--all").status == 0
+    wait_until_dead(one.pid)
+    assert not list(folder.glob("*.json"))
+
+
 @pytest.mark.parametrize("seconds", [0.0, -1.0, 1e9, float("nan")])
 def test_a_senseless_time_is_refused(seconds: float) -> None:
     with pytest.raises(UsageError, match="keep_alive"):

@@ -50,4 +50,4 @@ def stop(
     for one in found:
         if every or any(map(one.matches, model)):
             resident.stop(one)
-            app.console.note(f"ended the engine of {one.name}")
+            app.console.note(f"ended the engine of {one.name or 'another version'}")

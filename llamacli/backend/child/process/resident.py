@@ -1,7 +1,8 @@
 """Resident children: engines that stay with their model after a command has ended, for the next one with the same options.
 
 Each has a listening socket and a file that describes it in the folder of this user's sockets, which nobody else may enter. Its
-name is a digest of everything that must be equal: program, build, model file and options. So two versions never share one.
+name is a digest of everything that must be equal: program, build, model file and options. So two versions never share one, but
+each can list and end those of others.
 Those who use one hold a lock on its description, so that others see that it is busy; they wait in the order of their coming.
 """
 
@@ -21,7 +22,7 @@ from _blake2 import blake2b  # hashlib would load OpenSSL first, which takes as 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Annotated, Final
 
 import msgspec
 
@@ -45,7 +46,11 @@ _started: Final[dict[int, _Ending]] = {}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resident:
-    """A resident engine. `memory` in bytes; `idle_seconds` since it was last used, None while it is busy."""
+    """A resident engine. `memory` in bytes; `idle_seconds` since it was last used, None while it is busy.
+
+    `version` is that of the program that started it. Of one that describes it otherwise only the process is known: then the
+    version, the model and what it does are empty.
+    """
 
     key: str
     pid: int
@@ -54,6 +59,7 @@ class Resident:
     keep_alive: float
     memory: int
     idle_seconds: float | None
+    version: str
 
     @property
     def name(self) -> str:
@@ -73,6 +79,13 @@ class _Description(msgspec.Struct, frozen=True, kw_only=True):
     model: bytes
     service: str
     keep_alive: float
+    version: str = ""
+
+
+class _Process(msgspec.Struct, frozen=True):
+    """What the files of all versions say."""
+
+    pid: Annotated[int, msgspec.Meta(gt=1)]
 
 
 def stamp_of(model: Path, sandbox: str) -> str:
@@ -142,7 +155,9 @@ def settling(key: str, *, stamp: str, model: Path, service: str, keep_alive: flo
             (folder / f"{key}.sock").unlink(missing_ok=True)
             listener.bind(str(folder / f"{key}.sock"))
             listener.listen(_WAITING)
-        about = _Description(pid=0, stamp=stamp, model=os.fsencode(model), service=service, keep_alive=keep_alive)
+        about = _Description(
+            pid=0, stamp=stamp, model=os.fsencode(model), service=service, keep_alive=keep_alive, version=VERSION
+        )
         yield listener, _Place(folder / f"{key}.json", about)
     except OSError as error:
         raise EngineError(f"the engine cannot stay: {error.strerror or error} ({folder})") from error
@@ -194,7 +209,7 @@ def running() -> list[Resident]:
     """Return the residents of this user, and remove what dead ones left behind."""
     found = []
     for description in sorted(_folder().glob("*.json")):
-        about = _read(description)
+        about = _read(description) or _read_foreign(description)
         connection = _connected(description.stem)
         if about is None or connection is None:
             for left in (description, description.with_suffix(".sock")):
@@ -206,10 +221,11 @@ def running() -> list[Resident]:
                 key=description.stem,
                 pid=about.pid,
                 model=os.fsdecode(about.model),
-                work=_WORK.get(about.service.rpartition(".")[2], "text"),
+                work=_WORK.get(about.service.rpartition(".")[2], "text") if about.service else "",
                 keep_alive=about.keep_alive,
                 memory=_memory(about.pid),
                 idle_seconds=_idle_seconds(description),
+                version=about.version,
             )
         )
     return found
@@ -263,6 +279,15 @@ def _read(description: Path) -> _Description | None:
         return msgspec.json.decode(description.read_bytes(), type=_Description)
     except (OSError, msgspec.MsgspecError):
         return None
+
+
+def _read_foreign(description: Path) -> _Description | None:
+    """Return what is known of a resident that another version describes otherwise; None if nothing is."""
+    try:
+        process = msgspec.json.decode(description.read_bytes(), type=_Process)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    return _Description(pid=process.pid, stamp="", model=b"", service="", keep_alive=0.0)
 
 
 def _held(description: Path) -> IO[bytes]:
