@@ -12,14 +12,14 @@ from llamacli.backend.remote.client import RETRIES, RefusedError
 from llamacli.backend.remote.dispatch import Progress
 from llamacli.backend.remote.pool import Endpoint
 from llamacli.backend.remote.problem import read_refusal
-from llamacli.backend.remote.sse import read_events
+from llamacli.backend.remote.sse import read_event_groups
 from llamacli.backend.remote.transport import Response
 from llamacli.backend.remote.turn import RemoteTurn
 from llamacli.engine.events import AnswerEvent, FinishReason
 from llamacli.engine.params import GenerationParams
-from llamacli.errors import CancelledError, InvalidJSONError, RemoteError
+from llamacli.errors import CancelledError, InvalidJSONError, LlamacliError, RemoteError
 from llamacli.json_text import parse_json
-from llamacli.openai.client.answer import AnswerReader
+from llamacli.openai.client.answer import AnswerReader, joined
 from llamacli.openai.client.request import Draft, add_generation
 
 logger = logging.getLogger(__name__)
@@ -68,8 +68,8 @@ def _asked(
         order.on_open(endpoint, response)
         progress.headers = response.headers
         with closing(response):
-            for document in _documents(endpoint, response):
-                for piece in reader.feed(document):
+            for documents in _documents(endpoint, response):
+                for piece in joined(piece for document in documents for piece in reader.feed(document)):
                     if reader.lacks_logprobs and not progress.has_begun:
                         order.on_lack("logprobs")
                     progress.has_begun = True
@@ -119,25 +119,42 @@ def _body(endpoint: Endpoint, order: Order, asked: Sequence[int]) -> dict[str, A
     return draft.body
 
 
-def _documents(endpoint: Endpoint, response: Response) -> Iterator[Mapping[str, Any]]:
-    """The chunks of a stream, or the one document of a server that does not stream."""
-    texts = read_events(response.portions()) if response.is_stream else iter([response.body()])
-    for text in texts:
-        if text in ("[DONE]", b"[DONE]"):
-            for _ in texts:  # to the end of the response, so that the connection can be used again
+def _documents(endpoint: Endpoint, response: Response) -> Iterator[list[Mapping[str, Any]]]:
+    """The chunks of a stream, those that came together in a list, or the one document of a server that does not stream."""
+    if not response.is_stream:
+        yield [document] if (document := _document(endpoint, response.body())) is not None else []
+        return
+    groups = read_event_groups(response.portions())
+    for texts in groups:
+        is_last = "[DONE]" in texts
+        found: list[Mapping[str, Any]] = []
+        try:
+            for text in texts[: texts.index("[DONE]")] if is_last else texts:
+                if (document := _document(endpoint, text)) is not None:
+                    found.append(document)  # noqa: PERF401  # an error leaves those before it
+        except LlamacliError:
+            yield found  # what came before the error
+            raise
+        yield found
+        if is_last:
+            for _ in groups:  # to the end of the response, so that the connection can be used again
                 pass
             return
-        try:
-            document = parse_json(text, source=str(endpoint.client))
-        except InvalidJSONError as error:
-            raise RemoteError(f"the answer of {error.message}", hint="is this the address of a model server?") from error
-        if not isinstance(document, Mapping):
-            continue
-        if document.get("error"):
-            inner = document["error"]
-            status = inner.get("code") if isinstance(inner, Mapping) else None
-            raise endpoint.client.error_of(read_refusal(status if isinstance(status, int) else 500, document))
-        yield document
+
+
+def _document(endpoint: Endpoint, text: str | bytes) -> Mapping[str, Any] | None:
+    """A chunk, or a whole document; None for other JSON. Raises RemoteError for anything else, or the error that it tells."""
+    try:
+        document = parse_json(text, source=str(endpoint.client))
+    except InvalidJSONError as error:
+        raise RemoteError(f"the answer of {error.message}", hint="is this the address of a model server?") from error
+    if not isinstance(document, Mapping):
+        return None
+    if document.get("error"):
+        inner = document["error"]
+        status = inner.get("code") if isinstance(inner, Mapping) else None
+        raise endpoint.client.error_of(read_refusal(status if isinstance(status, int) else 500, document))
+    return document
 
 
 def cut_answers(indexes: Sequence[int], reason: FinishReason) -> Iterator[AnswerEvent]:

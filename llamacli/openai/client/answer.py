@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -154,6 +154,40 @@ class AnswerReader:
         first = self._first if self._first is not None else now
         evaluated = usage.prompt_tokens - usage.cached_tokens
         return Timings(evaluated, (first - self._started) * 1e3, usage.completion_tokens, (now - first) * 1e3)
+
+
+def joined(pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """Yield pieces with the text of adjacent ones together, so that what came at once is shown at once.
+
+    Those with tokens or tool calls stay as they are.
+    """
+    text: Piece | None = None
+    for piece in pieces:
+        if piece.token is not None or any(delta.tool_call is not None for delta in piece.deltas):
+            if text is not None:
+                yield text
+            yield piece
+            text = None
+        elif text is None or text.index != piece.index:
+            if text is not None:
+                yield text
+            text = piece
+        else:
+            text = Piece(piece.index, _with_text(text.deltas, piece.deltas))
+    if text is not None:
+        yield text
+
+
+def _with_text(before: tuple[Delta, ...], after: tuple[Delta, ...]) -> tuple[Delta, ...]:
+    """Deltas of text in order, those of one kind in a row as one."""
+    deltas = list(before)
+    for delta in after:
+        last = deltas[-1] if deltas else Delta()
+        if bool(last.content) == bool(delta.content):
+            deltas[-1:] = [Delta(last.content + delta.content, last.reasoning_content + delta.reasoning_content)]
+        else:
+            deltas.append(delta)
+    return tuple(deltas)
 
 
 def _deltas(growing: _Growing, choice: Mapping[str, Any]) -> Iterator[Delta]:

@@ -12,7 +12,7 @@ from llamacli.backend.remote.fields import RefusedFields
 from llamacli.backend.remote.problem import error_of, read_refusal
 from llamacli.backend.remote.retry import pause, should_retry
 from llamacli.backend.remote.secret import Secret
-from llamacli.backend.remote.sse import MOST_BYTES, read_events
+from llamacli.backend.remote.sse import MOST_BYTES, read_event_groups, read_events
 from llamacli.backend.remote.transport import Access, _Connection, check_access
 from llamacli.engine.params import SamplingParams
 from llamacli.errors import ContextFullError, GrammarError, ModelNotFoundError, RemoteError, UsageError
@@ -125,6 +125,13 @@ def test_events_are_the_same_in_any_portions(ending: bytes, size: int) -> None:
     stream = b"\xef\xbb\xbf" * (size > 2) + STREAM.replace(b"\n", ending)
     portions = [stream[at : at + size] for at in range(0, len(stream), size)]
     assert list(read_events(portions)) == ["one", "two\nlines", "three", "last"]
+
+
+def test_events_of_one_portion_come_together_and_before_an_error() -> None:
+    groups = read_event_groups([b"data: one\n\ndata: two\n\ndata: th", b"ree\n\n", b": ping\n\n", b"data: 4\n\ndata: \xff\n\n"])
+    assert [next(groups) for _ in range(3)] == [["one", "two"], ["three"], ["4"]]
+    with pytest.raises(RemoteError, match="UTF-8"):
+        next(groups)
 
 
 def test_events_without_end_are_bounded() -> None:
