@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,6 +84,23 @@ def test_requests_at_random_times_end_after_their_number_or_seconds(server: Live
     (row,) = rows_of(bench(server.base, "--seconds", "0.5", "-p", "4", "-n", "2", "-o", "jsonl"))
     assert row["load"]["requests"] > 0
     assert time.monotonic() - started < 20
+
+
+def test_the_warm_up_takes_no_longer_than_the_test() -> None:
+    over = threading.Event()
+
+    def silent(_: object) -> bytes:
+        over.wait(60)
+        return answered("Late")
+
+    with odd_server(Script([silent, answered("Yes.")])) as address:
+        started = time.monotonic()
+        done = bench(address, "--seconds", "0.5", "-o", "jsonl", "-n", "2")
+        seconds = time.monotonic() - started
+        over.set()  # the server waits for its threads
+    (row,) = rows_of(done)
+    assert seconds < 30
+    assert row["load"]["requests"] > 0
 
 
 def test_it_is_stored_compared_and_drawn(server: LiveServer, tmp_path: Path, isolated_home: Path) -> None:

@@ -186,10 +186,20 @@ class _LoadSession:
         lock = threading.Lock()
         done = 0
         with self._app.interrupts.guard(grace=GRACE_SECONDS) as guard, self._app.progress(delay=0.5) as bar:
+
+            def cancel() -> None:
+                for client in clients:
+                    client.cancel()
+
             for client in clients:
                 client.begin()
-            if warms_up:  # one request to each, which counts for nothing
-                LoadRun(clients, LoadTest(requests=len(clients), n_gen=1), lambda number: make(-1 - number)).run()
+            guard.cancel = cancel
+            if warms_up:  # one request to each, which counts for nothing and takes no longer than the test
+                warming = LoadTest(requests=len(clients), seconds=test.seconds, n_gen=1)
+                LoadRun(clients, warming, lambda number: make(-1 - number)).run()
+            if guard.received is None:
+                for client in clients:
+                    client.begin()  # the end of the warm-up's time has cancelled them
 
             def show(_: Sample) -> None:
                 nonlocal done
@@ -197,11 +207,6 @@ class _LoadSession:
                     done += 1
                     bar.update(f"{test.name}: {done} answered", done, test.requests)
 
-            def cancel() -> None:
-                for client in clients:
-                    client.cancel()
-
-            guard.cancel = cancel
             samples = LoadRun(clients, test, make, show).run()
             return samples, guard.received is None
 
