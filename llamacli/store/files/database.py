@@ -15,6 +15,8 @@ from llamacli.errors import LlamacliError
 _BUSY_SECONDS = 10
 _MAX_SECONDS = 60.0
 _STEPS_BETWEEN_CHECKS = 1_000_000
+_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMMAP, sqlite3.SQLITE_IOERR_WRITE)
+"""SQLite's words for a disk without room."""
 
 
 class Database:
@@ -22,6 +24,9 @@ class Database:
 
     `steps` are scripts, each of which upgrades the schema by one version; the first creates it. `hint` is the hint of every
     error. `connection` is for code that needs SQLite's own errors.
+
+    On a full disk, where SQLite's write-ahead log finds no room, nobody else can use the database meanwhile, and what is
+    removed is overwritten in place: so there can be room again.
 
     Raises (the constructor and every method):
         LlamacliError: if the database cannot be read or written, or was created by a newer version.
@@ -36,17 +41,28 @@ class Database:
             path.parent.chmod(0o700)
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
             path.chmod(0o600)
-            self.connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
-            self.connection.set_progress_handler(self._is_late, _STEPS_BETWEEN_CHECKS)
             try:
-                self._prepare(steps)
-            except BaseException:
-                self.connection.close()
-                raise
+                self.connection = self._opened(steps, journal="wal")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode not in _FULL:
+                    raise
+                self.connection = self._opened(steps, journal="memory")
 
-    def _prepare(self, steps: Sequence[str]) -> None:
+    def _opened(self, steps: Sequence[str], *, journal: str) -> sqlite3.Connection:
+        self.connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
+        self.connection.set_progress_handler(self._is_late, _STEPS_BETWEEN_CHECKS)
+        try:
+            if journal == "memory":
+                self.connection.execute("pragma locking_mode = exclusive")  # what is shared with others is a file
+            self._prepare(steps, journal)
+        except BaseException:
+            self.connection.close()
+            raise
+        return self.connection
+
+    def _prepare(self, steps: Sequence[str], journal: str) -> None:
         run = self.connection.execute
-        run("pragma journal_mode = wal")
+        run(f"pragma journal_mode = {journal}")
         run("pragma synchronous = normal")
         run("pragma foreign_keys = on")
         with self.transaction():

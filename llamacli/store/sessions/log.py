@@ -85,11 +85,11 @@ class Log:
         """Remove entries with their states. Raises UsageError, before any is removed, if one does not exist."""
         for number in numbers:
             self.entry(number)
+        for number in numbers:
+            self._states.remove(number)  # first: they are large, and the disk may be full
         with self._database.transaction():
             for number in numbers:
                 self._database.execute("delete from log where id = ?", (number,))
-        for number in numbers:
-            self._states.remove(number)
         self._database.execute("pragma wal_checkpoint(truncate)")
 
     def numbers(self, *, older_than_days: float | None = None) -> list[int]:
