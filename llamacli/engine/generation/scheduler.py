@@ -167,8 +167,10 @@ class Scheduler:
     def _check(self, plan: list[Planned], drafts: list[Draft]) -> list[Event]:
         """Evaluate the pending tokens of sequences with drafts of one length, and keep what would have been chosen without."""
         started = time.perf_counter()
-        sequences, size = [sequence for sequence, _ in plan], 1 + len(drafts[0].tokens)
-        tokens = [token for one, draft in zip(sequences, drafts, strict=True) for token in (*one.pending, *draft.tokens)]
+        sequences, size = [sequence for sequence, _ in plan], drafts[0].size
+        tokens: list[int] = []
+        for one, draft in zip(sequences, drafts, strict=True):
+            tokens += [*one.pending, *draft.tokens, *one.pending * draft.padding]
         positions = [one.position + index for one in sequences for index in range(size)]
         slots = [one.slot for one in sequences for _ in range(size)]
         self._context.decode(tokens, positions, slots, [1] * len(tokens), counts=False)

@@ -46,6 +46,51 @@ def test_certain_text_is_a_draft():
     assert [draft.tokens for draft in measured().draft([one, running(1, REPEATED)], 3)] == [(1, 2, 3), (12, 13, 14)]
 
 
+def cheap(sequences: int, cost: float) -> SideBySide:
+    """Drafts that know that an evaluation of four tokens of each answer takes so many times as long as a step."""
+    found = measured(sequences)
+    pair = [running(one, REPEATED) for one in range(sequences)]
+    for _ in range(20):
+        drafts = found.draft(pair, 3)
+        found.checked(drafts, [len(draft.tokens) for draft in drafts], cost * SINGLE)
+    return found
+
+
+CERTAIN_TEXT = Running(7, NEW[:-1], NEW[-1], lambda: [1, 2, 3, 4])
+
+
+def test_an_answer_of_which_nothing_is_known_is_filled_up_if_all_gain_together():
+    drafts = cheap(3, 1.2).draft([CERTAIN_TEXT, running(8, NEW), running(9, REPEATED)], 3)
+    assert [(draft.tokens, draft.padding, draft.size) for draft in drafts] == [
+        ((1, 2, 3), 0, 4),
+        ((), 3, 4),
+        ((12, 13, 14), 0, 4),
+    ]
+
+
+@pytest.mark.parametrize(("cost", "others"), [(2.0, [running(8, NEW)]), (1.9, [running(8, NEW), running(9, NEW)])])
+def test_an_answer_does_not_wait_for_others_in_vain(cost, others):
+    assert cheap(1 + len(others), cost).draft([CERTAIN_TEXT, *others], 3) == []
+
+
+def test_an_evaluation_takes_no_answer_much_longer():
+    beside = cheap(4, 2.1)
+    known = [running(number, REPEATED) for number in (7, 8, 9)]
+    assert len(beside.draft([*known, running(6, REPEATED)], 3)) == 4
+    assert beside.draft([*known, running(6, NEW)], 3) == []
+
+
+def test_certain_text_ends_bursts_until_a_draft_of_it_did_not_pay():
+    beside = cheap(2, 2.05)
+    assert beside.stops_bursts
+    beside.draft([running(7, NEW), running(8, NEW)], 3)
+    assert beside.stops_bursts
+    assert beside.draft([CERTAIN_TEXT, running(8, NEW)], 3) == []
+    assert not beside.stops_bursts
+    beside.generated(2, STEPS, STEPS * SINGLE)
+    assert beside.stops_bursts
+
+
 def test_nothing_is_drafted_before_a_step_was_measured():
     assert SideBySide(Texts()).draft([running(0, REPEATED), running(1, REPEATED)], 7) == []
     assert measured(2).draft([running(one, REPEATED) for one in range(3)], 7) == []  # three take another time
@@ -88,6 +133,7 @@ def test_drafts_are_looked_for_more_often_after_a_success():
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every draft is taken for worthwhile."""
     monkeypatch.setattr(Gate, "size", lambda self, match, available, loss: min(available, 3))
+    monkeypatch.setattr(Gate, "length", lambda self, guesses, room, loss: min(room, 3, max(one.count for one in guesses)))
 
 
 @pytest.mark.parametrize("sampling", [SamplingParams(temperature=0, ignore_eos=True), SamplingParams(seed=4, temperature=0.4)])
@@ -109,5 +155,6 @@ def test_texts_are_those_without_drafts(quantized_model, sampling, grammar):
     assert [one.content for one in plain] == [one.content for one in alone] == [one.content for one in beside]
     assert sum(one.timings.draft_n for one in plain) == 0
     assert sum(one.timings.draft_n_accepted for one in beside) > 0
+    assert all(one.timings.draft_n <= one.timings.predicted_n * 3 for one in beside)
     again = answers(2, 2)
     assert [one.content for one in again] == [one.content for one in plain]

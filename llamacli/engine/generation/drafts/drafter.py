@@ -21,11 +21,20 @@ _PATIENCE = 8
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """Drafted tokens, the length of the match that they follow, and the seconds that making them took."""
+    """Drafted tokens, the length of the match that they follow, and the seconds that making them took.
+
+    `padding` are tokens after them that are evaluated only to make the draft as long as those beside it.
+    """
 
     tokens: tuple[int, ...]
     match: int
     seconds: float = 0.0
+    padding: int = 0
+
+    @property
+    def size(self) -> int:
+        """The tokens of its evaluation, that before it included."""
+        return 1 + len(self.tokens) + self.padding
 
 
 @dataclass(frozen=True, slots=True)

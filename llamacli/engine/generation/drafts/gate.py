@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llamacli.engine.params import MOST_DRAFT
@@ -37,6 +38,9 @@ NEAR = 32
 
 STEPS_NEAR_SUCCESS = 2
 
+_MOST_DELAY = 2.0
+"""How many times as long an evaluation with the drafts of others may take for an answer without one."""
+
 _MOST_SIDE_BY_SIDE = 32
 """Tokens of an evaluation of several drafts that are longer than the smallest size."""
 
@@ -47,6 +51,14 @@ class Size:
 
     count: int
     gain: float
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """The length of a match, and how many tokens follow there."""
+
+    match: int
+    count: int
 
 
 class Gate:
@@ -63,7 +75,15 @@ class Gate:
 
     def measured_draft(self, size: int, seconds: float, match: int, drafted: int, accepted: int) -> None:
         """Record how long the evaluation of a draft took, and how many of its tokens were accepted."""
+        self.measured_cost(size, seconds)
+        self.measured_share(match, drafted, accepted)
+
+    def measured_cost(self, size: int, seconds: float) -> None:
+        """Record how long the evaluation of a draft took."""
         self._costs[size] = undisturbed(self._costs.get(size), seconds)
+
+    def measured_share(self, match: int, drafted: int, accepted: int) -> None:
+        """Record how many tokens of a draft were accepted."""
         share = 1.0 if accepted == drafted else accepted / (accepted + 1)
         known = self._accepted[_class_of(match)]
         self._accepted[_class_of(match)] = known + _SHARE_OF_NEW * (share - known)
@@ -96,6 +116,29 @@ class Gate:
             if count < size - 1:
                 break
         return best
+
+    def length(self, guesses: Sequence[Guess], room: int, most_loss: float) -> int:
+        """Return the length of drafts with most gain for all answers side by side, at most `room`; 0 if none pays.
+
+        An answer whose guess is shorter waits for the others, but no evaluation takes it more than `_MOST_DELAY` times as long.
+        """
+        single, longest = self._single or 0.0, min(room, max(guess.count for guess in guesses))
+        best = Size(0, _MARGIN)
+        for size in SIZES if single else ():
+            count, cost = min(size - 1, longest), self.cost(size)
+            expected = sum(self._expected(guess, count) for guess in guesses) / len(guesses)
+            waits = any(not guess.count for guess in guesses)
+            bearable = cost - single <= most_loss and (not waits or cost <= _MOST_DELAY * single)
+            if bearable and (gain := expected * single / cost) > best.gain:
+                best = Size(count, gain)
+            if count < size - 1:
+                break
+        return best.count
+
+    def _expected(self, guess: Guess, count: int) -> float:
+        """Return how many tokens an evaluation of `count` drafted ones is expected to bring."""
+        share = self._accepted[_class_of(guess.match)]
+        return 1 + sum(share**i for i in range(1, min(count, guess.count) + 1))
 
     def cost(self, size: int) -> float:
         """Return the seconds of an evaluation of a size of `SIZES`; before it is measured, as a smaller one suggests."""

@@ -53,20 +53,27 @@ class Proposals:
         return most != 0 and self._can_draft and (is_asked_for or self._is_exact)
 
     def _drafts_side_by_side(self, sequences: Series[Sequence]) -> list[Draft]:
-        if not (self._is_exact and self._context.is_cuttable):
-            return []
-        room = min(self._context.n_outputs // len(sequences) - 1, *(sequence.draft_room for sequence in sequences))
-        for sequence in sequences:
-            most = sequence.request.params.draft
-            room = room if most is None else min(room, most)
+        room = self._room_side_by_side(sequences)
         if room < 1:
             return []
         running = [Running(one.id, one.cached, one.pending[0], one.certain_tokens) for one in sequences]
         return self._side_by_side.draft(running, room)
 
+    def _room_side_by_side(self, sequences: Series[Sequence]) -> int:
+        """Return how many tokens may be drafted for each of several sequences."""
+        if not (sequences and self._is_exact and self._context.is_cuttable):
+            return 0
+        room: int = min(self._context.n_outputs // len(sequences) - 1, *(sequence.draft_room for sequence in sequences))
+        for sequence in sequences:
+            most = sequence.request.params.draft
+            room = room if most is None else min(room, most)
+        return room
+
     def stops_bursts(self, sequences: Series[Sequence]) -> bool:
-        """Return whether generation in C ends where text is certain: only for a sequence that is alone."""
-        return len(sequences) == 1 and self._may_draft(sequences[0])
+        """Return whether generation in C ends where text is certain, which is then drafted if that pays."""
+        if len(sequences) == 1:
+            return self._may_draft(sequences[0])
+        return self._side_by_side.stops_bursts and self._room_side_by_side(sequences) > 0
 
     def burst_limit(self, sequences: Series[Sequence]) -> int:
         """Return how many tokens may be generated before the next look for drafts."""
