@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from llamacli.backend.child.contract import params_of
 from llamacli.backend.child.engine import ChildEngine, open_engine
 from llamacli.backend.child.event_loop import LoopEngine
 from llamacli.backend.child.process.loop_call import LoopReceiver
-from llamacli.backend.child.wire.codec import ProtocolError
+from llamacli.backend.child.wire.codec import ProtocolError, encode
 from llamacli.backend.child.wire.frames import Channel
 from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.turn import Turn
@@ -186,6 +187,15 @@ def test_whole_answers_come_without_pieces(engine: ChildEngine, most: int) -> No
     *_, expected = engine.answer(engine.render(HELLO), GREEDY)
     assert isinstance(expected, Answer)
     assert first.content == second.content == expected.content
+
+
+def test_parameters_are_remembered_unless_they_are_large() -> None:
+    few, many = (SamplingParams(logit_bias=tuple((token, 1.0) for token in range(count))) for count in (2, 2000))
+    for sampling, is_same in ((few, True), (many, False)):
+        params = GenerationParams(sampling=sampling)
+        first, again = (params_of(encode(params)) for _ in range(2))
+        assert first == again == params
+        assert (first is again) == is_same
 
 
 def test_who_leaves_whole_answers_ends_them(engine: ChildEngine) -> None:

@@ -21,6 +21,9 @@ from llamacli.engine.media.media import Media
 from llamacli.engine.params import ContextParams, Description, GenerationParams, ModelParams
 from llamacli.engine.runtime.prompt_identity import CapturedPrompt, PromptIdentity
 
+_MOST_KNOWN_BYTES: Final = 4096
+"""Bytes of parameters that are remembered: thousands of biases are not."""
+
 
 class OpenModel(msgspec.Struct, frozen=True):
     """Arguments of `OPEN`: the file, and the parameters of model and context."""
@@ -132,11 +135,17 @@ class EvaluatedPrompt(msgspec.Struct, frozen=True):
     size: int
 
 
-@functools.lru_cache(maxsize=64)
 def params_of(packed: bytes) -> GenerationParams:
     """Return parameters from the wire. Most requests have the same ones: to find them takes less time than to check them."""
+    return _known_params(packed) if len(packed) <= _MOST_KNOWN_BYTES else _read_params(packed)
+
+
+def _read_params(packed: bytes) -> GenerationParams:
     params: GenerationParams = decode(packed, GenerationParams)
     return params
+
+
+_known_params = functools.lru_cache(maxsize=64)(_read_params)
 
 
 Parallel = int | Literal["auto"] | None
