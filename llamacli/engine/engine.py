@@ -37,7 +37,7 @@ class Engine(Vectors):
     """Loads a model and answers. A context manager; `close()` frees everything and may be called twice.
 
     `cancel` may be made by the caller beforehand, so that loading can be cancelled too. `on_load` is called with the progress
-    of loading, 0 to 1. `may_die`: see `Model`.
+    of loading, 0 to 1. `may_die`: see `Model`. `loaded` is the model if it has been loaded already: the engine owns it then.
 
     Raises (when built): what `Model` raises.
     """
@@ -51,6 +51,7 @@ class Engine(Vectors):
         cancel: CancelFlag | None = None,
         on_load: Callable[[float], None] | None = None,
         may_die: bool = False,
+        loaded: Model | None = None,
     ) -> None:
         self._process = os.getpid()
         flag, model, context = cancel or CancelFlag(), model or ModelParams(), context or ContextParams()
@@ -60,7 +61,8 @@ class Engine(Vectors):
             from llamacli.gguf.check.loadable import check_headers
 
             check_drafts(check_headers(path), model.draft_model, mtp=model.mtp)
-        loaded = Model(path, model, cancel=flag, on_load=on_load, vocab_only=vocab_only, may_die=may_die)
+        if loaded is None:
+            loaded = Model(path, model, cancel=flag, on_load=on_load, vocab_only=vocab_only, may_die=may_die)
         encoder = self._draft_model = None
         try:
             if model.draft_model is not None and not vocab_only:

@@ -475,3 +475,12 @@ def test_texts_in_flight_are_tried_again_after_a_death(tiny_embedding_model: Pat
     assert [outcome.index for outcome in found] == list(range(200))
     assert all(isinstance(one, Embedded) and isinstance(two, Embedded) for one, two in zip(expected, found, strict=True))
     assert counts[-1] == 200
+
+
+def test_what_answers_is_imported_beside_the_loading():
+    code = (
+        "import sys; from llamacli.backend.child.services.engine import service; service();"
+        "print(any(name.startswith('llamacli.engine.generation.sch') for name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -39,7 +39,7 @@ class Model:
     Loading runs on a separate thread. `on_load` receives the progress, from 0 to 1, at once and then about 20 times a second;
     an exception raised in it, such as KeyboardInterrupt, stops the loading. `may_die`: tokens are checked while C reads the
     file, which is faster, and for a process that its parent watches: C may end it over a damaged file before the check does.
-    `is_draft`: the file may be a head, which only drafts for another model.
+    `is_draft`: the file may be a head, which only drafts for another model. `beside` is run meanwhile, too.
 
     Raises (when built):
         ModelError: if the file is missing, corrupt or unsupported; the header is checked before llama.cpp reads it.
@@ -57,6 +57,7 @@ class Model:
         vocab_only: bool = False,
         may_die: bool = False,
         is_draft: bool = False,
+        beside: Callable[[], object] = lambda: None,
     ) -> None:
         started = time.perf_counter()
         self.path = path
@@ -87,7 +88,13 @@ class Model:
         """The tensors of all LoRA adapters."""
         self.notes: list[str] = []
         """Deviations from the parameters, to be reported to the user."""
-        self._handle = self._load_fitting(on_load, vocab_only, (lambda: check_tokens(files)) if may_die else None)
+
+        def meanwhile() -> None:
+            if may_die:
+                check_tokens(files)
+            beside()
+
+        self._handle = self._load_fitting(on_load, vocab_only, meanwhile)
         if huge_pages:
             settle_in_huge_pages()
         if self.params.rpc:
@@ -102,9 +109,7 @@ class Model:
             raise
         self.load_ms = 1e3 * (time.perf_counter() - started)
 
-    def _load_fitting(
-        self, on_load: Callable[[float], None] | None, vocab_only: bool, beside: Callable[[], None] | None
-    ) -> Any:
+    def _load_fitting(self, on_load: Callable[[float], None] | None, vocab_only: bool, beside: Callable[[], None]) -> Any:
         """Load with the requested layers on the GPU; while a device has too little memory, with a quarter fewer."""
         offload = self._library.llama_supports_gpu_offload() and not vocab_only
         layers = ALL_LAYERS if self.params.gpu_layers is None else self.params.gpu_layers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import os
 import threading
@@ -9,7 +10,7 @@ import time
 from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from llamacli.backend.child import contract, tokens, vectors
 from llamacli.backend.child.contract import (
@@ -27,7 +28,6 @@ from llamacli.backend.child.contract import (
     WholeRequest,
     params_of,
 )  # fmt: skip
-from llamacli.backend.child.services.vectors import embed_fed
 from llamacli.backend.child.vectors import VectorRequest
 from llamacli.backend.child.wire.method import Method
 from llamacli.backend.child.work.connection import Handler
@@ -35,16 +35,20 @@ from llamacli.backend.child.work.task import Task
 from llamacli.binding.library import library
 from llamacli.engine.chat.question import Question
 from llamacli.engine.chat.turn import Turn
-from llamacli.engine.engine import Engine
 from llamacli.engine.events import Answer, AnswerEvent
 from llamacli.engine.generation.job import Job
-from llamacli.engine.generation.job_window import LOOK_AHEAD
 from llamacli.engine.generation.room import Room
 from llamacli.engine.media.media import Media
-from llamacli.engine.runtime import state_file
 from llamacli.engine.runtime.cancel import CancelFlag
+from llamacli.engine.runtime.model import Model
 from llamacli.engine.runtime.prompt_identity import CapturedPrompt
 from llamacli.errors import EngineError
+
+if TYPE_CHECKING:
+    from llamacli.engine.engine import Engine
+
+_ENGINE: Final = "llamacli.engine.engine"
+"""Half of what an answer imports: this is done while C reads the weights."""
 
 _JOBS_AT_ONCE: Final = 4
 """Jobs that are wished for when a place comes free: a round trip for each would leave the engine waiting."""
@@ -134,8 +138,16 @@ class EngineService:
                 shown = share
                 task.emit(share)
 
-        path = Path(arguments.path)
-        return Engine(path, arguments.model, arguments.context, cancel=self._flag, on_load=on_load, may_die=True)
+        path, params = Path(arguments.path), arguments.model
+        loaded: Model | None = None
+        if params.draft_model is None and not params.mtp:  # with those the engine compares files first
+            vocab_only, importing = params.vocabulary_only, partial(importlib.import_module, _ENGINE)
+            loaded = Model(
+                path, params, cancel=self._flag, on_load=on_load, vocab_only=vocab_only, may_die=True, beside=importing
+            )
+        from llamacli.engine.engine import Engine
+
+        return Engine(path, params, arguments.context, cancel=self._flag, on_load=on_load, may_die=True, loaded=loaded)
 
     # --- prompts --------------------------------------------------------------------------------------------------------
 
@@ -215,6 +227,8 @@ class EngineService:
             time.sleep(_CANCEL_SECONDS)
 
     def _embed(self, asked: VectorRequest, task: Task) -> Generator[object, None, None]:
+        from llamacli.backend.child.services.vectors import embed_fed
+
         return embed_fed(self.engine.embedder(), asked, task)
 
     def _use_vocabulary(self, method: Method, asked: object, task: Task) -> object:
@@ -239,6 +253,8 @@ class EngineService:
     # --- state ----------------------------------------------------------------------------------------------------------
 
     def _save_state(self, _: None, task: Task) -> int:
+        from llamacli.engine.runtime import state_file
+
         state = self.engine.contexts.capture_state()
         if state is None:
             return 0
@@ -247,6 +263,8 @@ class EngineService:
         return len(state.tokens)
 
     def _load_state(self, name: str, task: Task) -> int:
+        from llamacli.engine.runtime import state_file
+
         with os.fdopen(task.descriptors.pop(), "rb") as file:
             return self.engine.contexts.restore_state(state_file.read_open(file, name))
 
@@ -261,5 +279,7 @@ class EngineService:
 
 def _jobs(task: Task) -> Iterator[Job | None]:
     """The jobs that the parent feeds: many before the first answer, to choose the context, then a few at a time."""
+    from llamacli.engine.generation.job_window import LOOK_AHEAD
+
     for asked in task.fed(itertools.chain([LOOK_AHEAD], itertools.repeat(_JOBS_AT_ONCE))):
         yield None if asked is None else Job(number=asked.number, turn=asked.turn, params=asked.params)
