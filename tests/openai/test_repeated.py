@@ -47,6 +47,7 @@ def test_a_request_is_the_same_whether_its_rest_was_read_before(read: Any, rest:
         ({"max_tokens": 1}, {"max_tokens": True}, "max_tokens"),
         ({"max_tokens": 1}, {"max_tokens": 1, "promt": 2}, "promt"),
         ({"n": 1}, {"n": 1.5}, "n"),
+        ({"temperature": None}, {"temperature": float("inf")}, "temperature"),
     ],
 )
 @pytest.mark.parametrize("read", [texts, chats])
