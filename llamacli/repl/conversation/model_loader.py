@@ -51,7 +51,10 @@ class Loader:
             LlamacliError: if the model cannot be loaded.
         """
         while not self._done.wait(_POLL_SECONDS):
-            progress.update("loading the model", self.share, 1.0)
+            if self.share:
+                progress.update("loading the model", self.share, 1.0)
+            else:
+                progress.update("waiting for the model", 0, None)  # perhaps of a server
         if self.engine is None:
             raise self.error or CancelledError("cancelled")
         return self.engine
