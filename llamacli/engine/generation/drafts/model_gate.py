@@ -10,11 +10,11 @@ _SHARE_OF_PROMPT = 0.15
 _WORTH_MEASURING = 16
 """Tokens from which the time of reading is measured."""
 
-_DEBT = 2.0
+_DEBT = 1.0
 """What the first drafts may cost before they have saved anything, in evaluations of one token of the larger model."""
 
-_TRIALS = 4.0
-"""What trials may cost before anything is known of a draft model, in the same."""
+_TRIALS = 1.25
+"""What trials may cost before anything is known of a draft model, in the same: one that is right has a second chance."""
 
 _SHARE_OF_TIME = 0.005
 """What trials may cost later, as a share of all time: a draft model that did not pay may do so in another text."""
@@ -38,6 +38,7 @@ class ModelGate:
         self._passed = 0.0
         self._lost = 0.0
         self._is_trial = False
+        self._has_paid = False
 
     def measured_tokens(self, count: int, seconds: float) -> None:
         """Record how long drafting some tokens took. The first ones are not counted: nothing is in memory yet."""
@@ -58,10 +59,12 @@ class ModelGate:
         """Return how many of `available` tokens to draft, 0 if that does not pay. `missing` are to be read before.
 
         The text before is read if what that takes could have been saved in half of the time of the answer so far: it will
-        probably go on for as long again.
+        probably go on for as long again. Drafts are short until one has paid.
         """
         if gate.single is None:
             return 0
+        if not self._has_paid:
+            available = min(available, SIZES[0] - 1)
         single, each, reading = gate.single, self._price(gate.single), self._price_of_reading(gate.single, missing)
         debt = _DEBT * single
         best = gate.best(gate.share_of_model, available, account.most_loss(single) + debt, each)
@@ -92,6 +95,7 @@ class ModelGate:
     def book(self, saved: float, seconds: float) -> None:
         """Record what a draft of this model saved in so many seconds, or lost if negative."""
         self.passed(seconds)
+        self._has_paid = self._has_paid or saved > 0
         if self._is_trial:
             self._lost -= saved
 
