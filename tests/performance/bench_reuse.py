@@ -149,28 +149,34 @@ def prompts() -> list[str]:
 
 
 def bench_prompts(model: Path, part: slice, rounds: int) -> None:
-    """Compare many answers with drafts and without, by turns greedy and seeded, in one process; the least time of each."""
+    """Compare many answers with drafts and without, by turns greedy and seeded, in one process; medians of the ratios.
+
+    Drafts are made from earlier answers, too: so each has an engine of its own, and each round slightly other prompts.
+    """
     from llamacli.engine.engine import Engine
     from llamacli.engine.events import Answer
     from llamacli.engine.params import ContextParams, GenerationParams, SamplingParams
 
     ratios, totals, accepted = [], [0.0, 0.0], 0
-    with Engine(model, context=ContextParams(n_ctx=512)) as engine:
+    context = ContextParams(n_ctx=512)
+    with Engine(model, context=context) as plain, Engine(model, context=context) as drafting:
         for number, prompt in list(enumerate(prompts()))[part]:
             sampling = SamplingParams(temperature=0.0 if number % 2 else 0.8, seed=number, ignore_eos=True)
-            times: dict[int | None, list[float]] = {0: [], None: []}
-            texts = set()
-            for turn in range(2 * rounds):
-                draft = 0 if (number + turn + turn // 2) % 2 else None
-                params = GenerationParams(max_tokens=40, sampling=sampling, draft=draft)
-                (answer,) = [one for one in engine.answer(engine.text_turn(prompt), params) if isinstance(one, Answer)]
-                times[draft].append(answer.timings.predicted_ms / 1e3)
-                accepted += answer.timings.draft_n_accepted
-                texts.add(answer.content)
-            assert len(texts) == 1, f"the texts of {prompt!r} differ"
-            best = {draft: min(seconds) for draft, seconds in times.items()}
-            ratios.append((best[None] / best[0], prompt))
-            totals = [totals[0] + best[None], totals[1] + best[0]]
+            found = []
+            for turn in range(rounds):
+                seconds, texts = {}, set()
+                pair = ((plain, 0), (drafting, None))
+                for engine, draft in pair if (number + turn) % 2 else pair[::-1]:
+                    params = GenerationParams(max_tokens=40, sampling=sampling, draft=draft)
+                    events = engine.answer(engine.text_turn(f"({turn}) {prompt}"), params)
+                    (answer,) = [one for one in events if isinstance(one, Answer)]
+                    seconds[draft] = answer.timings.predicted_ms / 1e3
+                    accepted += answer.timings.draft_n_accepted
+                    texts.add(answer.content)
+                assert len(texts) == 1, f"the texts of {prompt!r} differ"
+                found.append(seconds[None] / seconds[0])
+                totals = [totals[0] + seconds[None], totals[1] + seconds[0]]
+            ratios.append((statistics.median(found), prompt))
     ratios.sort()
     found = [ratio for ratio, _ in ratios]
     print(f"{len(ratios)} prompts: all {totals[0] / totals[1]:.3f}, median {statistics.median(found):.3f}, ", end="")
