@@ -17,6 +17,8 @@ from llamacli.engine.fit.meter import NativeMeter
 from llamacli.engine.fit.search import fit_model
 from llamacli.engine.generation.drafts.draft_model import draft_context_params
 from llamacli.engine.generation.drafts.head_drafts import HeadDrafts, head_context_params
+from llamacli.engine.generation.drafts.model_gate import ModelGate
+from llamacli.engine.generation.drafts.texts import Texts
 from llamacli.engine.params import ContextParams, GenerationParams, ModelParams, SamplingParams
 from llamacli.errors import ModelFileError, ModelUnsupportedError, UsageError
 
@@ -216,6 +218,26 @@ def test_a_cancelled_answer_leaves_the_head_usable(foreseeing):
         found = answer(engine, TEXT, short)
     assert found.content == plain(target, TEXT, short).content
     assert found.timings.draft_n_accepted == found.timings.draft_n > 0
+
+
+def test_a_head_that_is_given_up_reads_no_more_of_the_answer(target, heads, monkeypatch):
+    followed: list[int] = []
+    follow = HeadDrafts.follow
+
+    def watched(self: HeadDrafts, slot: int, tokens: list[int], position: int, output: int) -> None:
+        followed.append(len(tokens))
+        follow(self, slot, tokens, position, output)
+
+    monkeypatch.setattr(HeadDrafts, "follow", watched)
+    monkeypatch.setattr(ModelGate, "count", lambda *_: 0)
+    monkeypatch.setattr(Texts, "guess", lambda *_: (0, []))
+    params = GenerationParams(max_tokens=100, sampling=GREEDY)
+    with opened(target, heads["whole"], dataclasses.replace(CONTEXT, burst_seconds=0.0)) as engine:
+        for text in (TEXT, "another text"):
+            followed.clear()
+            prompt = answer(engine, text, params).usage.prompt_tokens
+            assert sum(followed) <= prompt + 10
+            assert sum(followed) > prompt
 
 
 def test_small_batches_are_followed(target, heads, monkeypatch):

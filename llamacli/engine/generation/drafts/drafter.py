@@ -158,6 +158,10 @@ class Drafter:
         return self.model is not None and self.model.watches
 
     def follow(self, sequence: Sequence, tokens: list[int], position: int, output: int) -> None:
-        """Show the model's heads what was just evaluated of a sequence; `output` is the first token's index in its batch."""
-        if self.model is not None and self.watches and sequence.request.params.draft != 0:
+        """Show the model's heads what was just evaluated of a sequence; `output` is the first token's index in its batch.
+
+        Heads that are given up for an answer do not see the rest of it: they would read it in vain.
+        """
+        is_given_up = sequence.id == self._sequence and self._without_draft > _PATIENCE
+        if self.model is not None and self.watches and sequence.request.params.draft != 0 and not is_given_up:
             self.model.follow(sequence.slot, tokens, position, output)
