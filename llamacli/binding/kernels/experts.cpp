@@ -2,10 +2,6 @@
 // columns and scratch memory. Each thread sorts for itself: that takes less time than to wait for another.
 #include "experts.h"
 
-#include "work.h"
-
-#include "ggml-cpu-impl.h"
-
 #include <algorithm>
 #include <cstring>
 
@@ -91,17 +87,14 @@ bool llamacli::fits_experts(const ggml_tensor * op) {
     return ids->type == GGML_TYPE_I32 && op->nb[2] == op->nb[1] * op->ne[1] && op->ne[3] == 1 && op->ne[1] * op->ne[2] <= INT32_MAX;
 }
 
-size_t llamacli::experts_work_size(int threads, const ggml_tensor * op, const product_kernel * kernel) {
-    return expert_layout(op, kernel).total(threads);
-}
+size_t llamacli::experts_work_size(int threads, const step & of) { return expert_layout(of.ops[0], of.kernels[0]).total(threads); }
 
-void llamacli::multiply_experts(const ggml_compute_params * params, const ggml_tensor * op, const product_kernel * kernel) {
+void llamacli::multiply_experts(const ggml_compute_params * params, step & self) {
+    const ggml_tensor * op = self.ops[0];
+    const product_kernel * kernel = self.kernels[0];
     const expert_layout at(op, kernel);
     uint8_t * panels = aligned(params->wdata);
     uint8_t * memory = panels + at.panels + (at.sorted + at.scratch) * params->ith;
-    if (params->ith == 0) {
-        ggml_threadpool_chunk_set(params->threadpool, params->nth);
-    }
     const sorted_columns sorted(op, at, memory);
     quantize(params, op, kernel, at, sorted);
     ggml_barrier(params->threadpool);
@@ -114,7 +107,8 @@ void llamacli::multiply_experts(const ggml_compute_params * params, const ggml_t
     const int64_t tiles = (w->ne[1] + kernel->rows - 1) / kernel->rows;
     const int64_t piece_rows = std::clamp<int64_t>(tiles * used / wanted_pieces(params->nth), 1, MOST_TILES) * kernel->rows;
     const int64_t row_pieces = (w->ne[1] + piece_rows - 1) / piece_rows;
-    int64_t piece = params->ith, before = 0; // pieces of the experts that are done
+    pieces piece(params, self);
+    int64_t before = 0; // pieces of the experts that are done
     for (int64_t expert = 0; expert < at.experts; expert++) {
         const int64_t start = sorted.starts[expert], count = sorted.starts[expert + 1] - start;
         if (!count) {
@@ -123,8 +117,8 @@ void llamacli::multiply_experts(const ggml_compute_params * params, const ggml_t
         const product_task task = {static_cast<const uint8_t *>(w->data) + expert * w->nb[2], static_cast<int64_t>(w->nb[1]), w->ne[1],
             at.blocks, panels + start * at.blocks * kernel->bytes, count, static_cast<float *>(op->data),
             static_cast<int64_t>(op->nb[1] / sizeof(float)), sorted.columns + start};
-        for (; piece < before + row_pieces; piece = ggml_threadpool_chunk_add(params->threadpool, 1)) {
-            const int64_t from = (piece - before) * piece_rows;
+        for (; piece.current() < before + row_pieces; piece.take()) {
+            const int64_t from = (piece.current() - before) * piece_rows;
             kernel->compute(task, from, std::min(w->ne[1], from + piece_rows), 0, (count + kernel->columns - 1) / kernel->columns,
                 memory + at.sorted);
         }

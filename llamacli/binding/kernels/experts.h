@@ -1,18 +1,16 @@
 // Products of a mixture of experts, ggml's MUL_MAT_ID: each column with the matrices of the experts that are chosen for its token.
 #pragma once
 
-#include "kernels.h"
-
-struct ggml_compute_params;
+#include "work.h"
 
 namespace llamacli {
 
 // Whether the results and the choices lie as `multiply_experts` needs them.
 bool fits_experts(const ggml_tensor * op);
 
-// The bytes of the work buffer.
-size_t experts_work_size(int threads, const ggml_tensor * op, const product_kernel * kernel);
+// Bytes of the work buffer.
+size_t experts_work_size(int threads, const step & of);
 
-void multiply_experts(const ggml_compute_params * params, const ggml_tensor * op, const product_kernel * kernel);
+void multiply_experts(const ggml_compute_params * params, step & self);
 
 } // namespace llamacli
