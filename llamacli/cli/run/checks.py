@@ -97,14 +97,11 @@ def check_for_server(
         raise UsageError("--json-compact cannot be used with --url: a server decides about blanks itself")
 
 
-def check_unused(source: PromptOptions, media: MediaOptions, index: IndexOptions, reread: Reread) -> None:
-    """Check that the command line has no option about images or an index without such. Raises UsageError if it has."""
+def check_image_size(source: PromptOptions, media: MediaOptions, reread: Reread) -> None:
+    """Check that a size of images on the command line has an image to be for. Raises UsageError if it has none."""
     may_have_image = media.image or media.mmproj is not None or source.file or source.messages is not None
     if reread.given("image_max_tokens") and not may_have_image:
         raise UsageError("--image-max-tokens needs an image")
-    for name in ("passages", "passage_tokens", "search_mode", "reranker", "query_prefix"):
-        if reread.given(name) and index.index is None:
-            raise UsageError(f"--{name.replace('_', '-')} needs --index")
 
 
 def check_for_index(source: PromptOptions, index: IndexOptions, rows: RowOptions, *, is_given: bool) -> IndexOptions:

@@ -19,6 +19,7 @@ NOWHERE = ("--url", "http://127.0.0.1:9")
         (["run", "--image-max-tokens", "9", "x"], "--image-max-tokens needs an image"),
         (["run", "--reranker", "r.gguf", "x"], "--reranker needs --index"),
         (["run", "--passages", "2", "x"], "--passages needs --index"),
+        (["chat", "--search-mode", "words"], "--search-mode needs --index"),
         (["run", "--key", "env:KEY", "x"], "--key needs --url"),
         (["embed", "--insecure", "x"], "--insecure needs --url"),
         (["bench", "--key", "env:KEY"], "--key needs --url"),

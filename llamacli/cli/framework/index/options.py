@@ -12,17 +12,27 @@ from llamacli.values import dataclass
 
 RerankerOption = Annotated[
     str | None,
-    option("--reranker", metavar="MODEL", help="Reranking model that puts the best passages in order, as for -m."),
-]
+    option(
+        "--reranker", metavar="MODEL", needs=("index",),
+        help="Reranking model that puts the best passages in order, as for -m.",
+    ),
+]  # fmt: skip
 
 SearchModeOption = Annotated[
     SearchMode,
-    option("--search-mode", help="Search by the meaning of vectors, by words, or by both, joined by rank (hybrid)."),
-]
+    option(
+        "--search-mode", needs=("index",),
+        help="Search by the meaning of vectors, by words, or by both, joined by rank (hybrid).",
+    ),
+]  # fmt: skip
 
 QueryPrefixOption = Annotated[
-    str, option("--query-prefix", help="Text put before what is searched for, as some embedding models require.")
-]
+    str,
+    option(
+        "--query-prefix", needs=("index",),
+        help="Text put before what is searched for, as some embedding models require.",
+    ),
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,9 +45,11 @@ class IndexOptions:
         Path | None,
         option("--index", metavar="DB", help="Answer from the files in this index, and cite them."),
     ] = None
-    passages: Annotated[int, option("--passages", metavar="K", shows=8, help="Most passages for a question.")] = 8
+    passages: Annotated[
+        int, option("--passages", metavar="K", shows=8, needs=("index",), help="Most passages for a question.")
+    ] = 8
     passage_tokens: Annotated[
-        int, option("--passage-tokens", metavar="N", shows=1500, help="Most tokens of the passages together.")
+        int, option("--passage-tokens", metavar="N", shows=1500, needs=("index",), help="Most tokens of the passages together.")
     ] = 1500
     search_mode: SearchModeOption = "hybrid"
     reranker: RerankerOption = None
