@@ -197,9 +197,9 @@ class _LoadSession:
             if warms_up:  # one request to each, which counts for nothing and takes no longer than the test
                 warming = LoadTest(requests=len(clients), seconds=test.seconds, n_gen=1)
                 LoadRun(clients, warming, lambda number: make(-1 - number)).run()
-            if guard.received is None:
-                for client in clients:
-                    client.begin()  # the end of the warm-up's time has cancelled them
+                if guard.received is None:
+                    for client in clients:
+                        client.begin()  # the end of the warm-up's time has cancelled them
 
             def show(_: Sample) -> None:
                 nonlocal done

@@ -46,9 +46,9 @@ class Command(TyperCommand):
     takes_numbers = False
     """True where `-1` is an argument, not an option."""
     loads_with: str | None = None
-    """The option with which a model is loaded, where one does not always do so."""
+    """The option that makes the command load a model; None if no option decides that."""
     changes_models = False
-    """True if the model can be exchanged for another as long as the command runs, here or on a server."""
+    """True if the model can be changed while the command runs, also from one on a server to one on this machine."""
     groups: Mapping[str, str] = {}
     """Subcommands and groups that the first argument may name, as in `llamacli embed index`, and the modules that define them.
 

@@ -86,13 +86,11 @@ def option(
 
     `parser` raises ValueError with the reason. `shows` is the default as help prints it, where the real one is None or says
     little. `sets` is the engine's parameter (`n_ctx`), where it has another name than the option. The environment variable is
-    LLAMACLI_ and the first long name. `needs` and `loads`: see `effect`; `clears`: see
-    `settings.unset`.
+    LLAMACLI_ and the first long name. `needs` and `loads`: see `effect`; `clears`: see `settings.unset`.
     """
     return OptionDeclaration(
         names=names, help=help, metavar=metavar, parser=parser, shows=None if shows is None else str(shows), panel=panel,
-        count=count, callback=callback, environment=environment, sets=sets, needs=needs, loads=loads,
-        clears=clears,
+        count=count, callback=callback, environment=environment, sets=sets, needs=needs, loads=loads, clears=clears,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ _BUSY_SECONDS = 10
 _MAX_SECONDS = 60.0
 _STEPS_BETWEEN_CHECKS = 1_000_000
 _FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMMAP, sqlite3.SQLITE_IOERR_WRITE)
-"""SQLite's words for a disk without room."""
+"""SQLite's error codes for a full disk."""
 
 
 class Database:
@@ -42,13 +42,13 @@ class Database:
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
             path.chmod(0o600)
             try:
-                self.connection = self._opened(steps, journal="wal")
+                self._open(steps, journal="wal")
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode not in _FULL:
                     raise
-                self.connection = self._opened(steps, journal="memory")
+                self._open(steps, journal="memory")
 
-    def _opened(self, steps: Sequence[str], *, journal: str) -> sqlite3.Connection:
+    def _open(self, steps: Sequence[str], *, journal: str) -> None:
         self.connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
         self.connection.set_progress_handler(self._is_late, _STEPS_BETWEEN_CHECKS)
         try:
@@ -58,7 +58,6 @@ class Database:
         except BaseException:
             self.connection.close()
             raise
-        return self.connection
 
     def _prepare(self, steps: Sequence[str], journal: str) -> None:
         run = self.connection.execute

@@ -20,11 +20,12 @@ def unset_names(options: Sequence[Option], given: Mapping[str, Any]) -> Collecti
     """
     known = {name: one for one in options for name in one.opts if name.startswith("--")}
     found = {name for one in options if one.clears and given.get(one.name) is False for name in one.clears if name not in given}
-    for word in ",".join(given.get("unset") or ()).split(",") if given.get("unset") else ():
-        flag = f"--{word.strip().lower().replace('_', '-')}"
+    words = [word.strip() for names in given.get("unset") or () for word in names.split(",")]
+    for word in words:
+        flag = f"--{word.lower().replace('_', '-')}"
         if flag not in known:
             near = difflib.get_close_matches(flag, known, n=1)
             hint = f"did you mean {near[0].removeprefix('--')}?" if near else "it takes long names, as in the settings"
-            raise UsageError(f"--unset: no setting of this command: {word.strip()}", hint=hint)
+            raise UsageError(f"--unset: no setting of this command: {word}", hint=hint)
         found.add(known[flag].name)
     return found
