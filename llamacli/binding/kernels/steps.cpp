@@ -136,7 +136,8 @@ bool llamacli::steps::joins_as_plain(const ggml_tensor * op, const step & next) 
 
 bool llamacli::steps::joins_as_tail(int first, int place, step & next) const {
     ggml_tensor * op = graph->nodes[place];
-    if (next.compute != multiply || next.tail_count == MOST_TAILS || !is_of_each_element(op)) {
+    // many columns are multiplied faster without tails between their pieces, and their waits are few
+    if (next.compute != multiply || next.tail_count == MOST_TAILS || shares_columns(next.ops[0]) || !is_of_each_element(op)) {
         return false;
     }
     const int a = product_of(next, op->src[0]), b = op->src[1] ? product_of(next, op->src[1]) : -1;
