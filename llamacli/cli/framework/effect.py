@@ -20,7 +20,7 @@ def check_effect(ctx: typer.Context, parameters: Sequence[object], *, loads_with
 
     An option needs one of its `needs` to be on, where the command has one of them. Those that say how a model is loaded
     (`loads`) need the option `loads_with`, if the command has such, and do nothing with --url, unless the command
-    `changes_models`.
+    `changes_models` or searches an index, whose models may be loaded here.
 
     Raises:
         UsageError: if an option lacks another, or has no effect and --strict is given.
@@ -33,7 +33,7 @@ def check_effect(ctx: typer.Context, parameters: Sequence[object], *, loads_with
             needed.append(known[loads_with])
         if needed and not any(ctx.params[other.name] for other in needed):
             raise UsageError(f"{_flag(one, ctx)} needs {' or '.join(other.opts[0] for other in needed)}")
-    if not ctx.params.get("url") or changes_models:
+    if not ctx.params.get("url") or ctx.params.get("index") or changes_models:
         return
     if idle := [_flag(one, ctx) for one in given if one.loads]:
         message = f"{', '.join(idle)}: no effect with --url"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from fakes import invoke
 
@@ -39,6 +41,11 @@ def test_what_loads_a_model_here_is_warned_about_beside_a_server() -> None:
     result = invoke("run", *NOWHERE, "-ngl", "3", "-c", "512", "--no-mmap", "--keep-alive", "1m", "--engine-timeout", "5", "x")
     assert "warning: -ngl, --no-mmap, -c, --keep-alive: no effect with --url\n" in result.stderr
     assert result.status == 7  # nobody is there
+
+
+def test_the_models_of_an_index_may_be_loaded_here_beside_a_server(tmp_path: Path) -> None:
+    result = invoke("run", *NOWHERE, "--strict", "--index", str(tmp_path / "missing.db"), "-ngl", "3", "x")
+    assert ("no effect" in result.stderr, "missing.db" in result.stderr, result.status) == (False, True, 2), result.stderr
 
 
 def test_options_of_the_environment_are_for_other_commands_too(monkeypatch: pytest.MonkeyPatch) -> None:
