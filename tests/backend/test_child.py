@@ -25,7 +25,7 @@ from llamacli.backend.child.embedder import open_embedder
 from llamacli.backend.child.engine import ChildEngine, open_engine
 from llamacli.backend.child.params import ChildParams
 from llamacli.backend.child.process.death import Vitals, died, reason_in
-from llamacli.backend.child.wire.codec import MAX_BYTES, ProtocolError, Variants, decode, encode
+from llamacli.backend.child.wire.codec import MAX_FRAME_BYTES, ProtocolError, Variants, decode, encode
 from llamacli.backend.child.wire.faults import Fault, exception_of, fault_of
 from llamacli.backend.child.wire.frames import Call, Channel, FromChild, ToChild
 from llamacli.engine.chat.question import Question
@@ -346,7 +346,7 @@ def test_a_frame_of_another_form_is_refused(data: bytes) -> None:
 
 def test_a_length_without_bound_is_refused_before_memory_is_taken() -> None:
     ours, theirs = socket.socketpair()
-    theirs.sendall((MAX_BYTES + 1).to_bytes(4, "little"))
+    theirs.sendall((MAX_FRAME_BYTES + 1).to_bytes(4, "little"))
     channel = Channel(ours)
     with pytest.raises(ProtocolError, match="too long"):
         channel.receive(FromChild)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import msgspec
 
-from llamacli.backend.child.wire.codec import encode
+from llamacli.backend.child.wire.codec import MAX_BYTES, encode
 from llamacli.backend.child.wire.frames import Channel, FromChild, Items, Result
 from llamacli.backend.child.work.outbox import Outbox
 
@@ -49,6 +49,18 @@ def test_what_is_added_is_sent_in_one_frame_when_it_is_flushed() -> None:
         assert reader.receive(FromChild) == Items(1, [NOTHING] * 3)
         outbox.flush()
         assert is_empty(connection)
+
+
+def test_items_together_are_no_longer_than_a_frame() -> None:
+    big = msgspec.Raw(encode(bytes(MAX_BYTES - 100)))
+    with outbox_and_reader() as (outbox, reader, _):
+        outbox.start(ends_process=False)
+        outbox.put(Items(1, [big]))
+        outbox.add(Items(1, [big]))
+        outbox.put(Items(1, [NOTHING]))
+        received = [reader.receive(FromChild) for _ in range(2)]
+        assert received[0] == Items(1, [big])
+        assert received[1] in (Items(1, [big]), Items(1, [big, NOTHING]))
 
 
 def test_the_end_of_a_call_is_sent_with_what_was_added() -> None:

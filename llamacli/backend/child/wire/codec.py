@@ -9,26 +9,33 @@ import msgspec
 
 from llamacli.backend.child.wire.faults import Fault, exception_of, fault_of
 from llamacli.engine.media.media import MediaData
-from llamacli.errors import EngineError, UsageError
+from llamacli.errors import CapacityError, EngineError, UsageError
 
 MAX_BYTES = 1 << 28
-"""Bytes of one frame: a megabyte of prompt is a few megabytes of tokens."""
+"""Bytes of one value: a megabyte of prompt is a few megabytes of tokens."""
+
+MAX_FRAME_BYTES = MAX_BYTES + (1 << 12)
+"""Bytes of one frame: a value, and what says where it belongs."""
 
 
 class ProtocolError(EngineError):
     """The other side sent what it must not send."""
 
 
-def encode(value: object) -> bytes:
+def encode(value: object, *, most: int = MAX_BYTES) -> bytes:
     """Return a value as MessagePack. Exceptions travel as `Fault`.
 
     Raises:
         UsageError: if a text contains half of a surrogate pair, which no model can read.
+        CapacityError: if it takes more than `most` bytes.
     """
     try:
-        return _encoder().encode(value)
+        packed = _encoder().encode(value)
     except UnicodeEncodeError as error:
         raise UsageError("a text contains half of a surrogate pair, which is not a character") from error
+    if len(packed) > most:
+        raise CapacityError(f"a message of {len(packed)} bytes is longer than the {most} that the engine takes at once")
+    return packed
 
 
 def decode(data: bytes | bytearray | msgspec.Raw, kind: Any) -> Any:

@@ -1,7 +1,7 @@
 """Frames between the two processes: a length of four bytes, then one message; descriptors travel beside the bytes.
 
-A call has a number, which all of its messages carry. Either side refuses what is longer than `codec.MAX_BYTES`, of an unknown
-kind or of the wrong type.
+A call has a number, which all of its messages carry. Either side refuses what is longer than `codec.MAX_FRAME_BYTES`, of an
+unknown kind or of the wrong type.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from typing import Literal
 
 import msgspec
 
-from llamacli.backend.child.wire.codec import MAX_BYTES, ProtocolError, decode, encode
+from llamacli.backend.child.wire.codec import MAX_FRAME_BYTES, ProtocolError, decode, encode
 from llamacli.backend.child.wire.faults import Fault
-from llamacli.errors import CapacityError
 
 _LENGTH = 4
 _CHUNK = 1 << 16
@@ -264,15 +263,13 @@ class Channel:
 
 def _frame(message: ToChild | FromChild) -> tuple[bytes, bytes]:
     """The length of a message and the message. Raises CapacityError if it is too long."""
-    body = encode(message)
-    if len(body) > MAX_BYTES:
-        raise CapacityError(f"a message of {len(body)} bytes is longer than the {MAX_BYTES} that the engine takes at once")
+    body = encode(message, most=MAX_FRAME_BYTES)
     return len(body).to_bytes(_LENGTH, "little"), body
 
 
 def _checked_length(header: bytes | bytearray) -> int:
     """The length that a frame begins with. Raises ProtocolError if it is too long."""
     length = int.from_bytes(header, "little")
-    if length > MAX_BYTES:
+    if length > MAX_FRAME_BYTES:
         raise ProtocolError(f"a frame of {length} bytes is too long")
     return length

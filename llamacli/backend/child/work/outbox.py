@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
+from llamacli.backend.child.wire.codec import MAX_BYTES
 from llamacli.backend.child.wire.frames import Channel, FromChild, Items
 
 _SHORT_BYTES: Final = 1 << 15
@@ -108,12 +109,15 @@ def _size(messages: Iterable[FromChild]) -> int:
 
 
 def _together(messages: deque[FromChild]) -> list[FromChild]:
-    """Return the messages with adjacent items of one call in one message."""
+    """Return the messages with adjacent items of one call in one message, as many as a frame takes."""
     joined: list[FromChild] = []
+    size = 0
     for message in messages:
-        last = joined[-1] if joined else None
-        if isinstance(message, Items) and isinstance(last, Items) and last.id == message.id:
+        last, added = joined[-1] if joined else None, _size([message])
+        size += added
+        if isinstance(message, Items) and isinstance(last, Items) and last.id == message.id and size <= MAX_BYTES:
             last.items.extend(message.items)
         else:
             joined.append(message)
+            size = added
     return joined
