@@ -97,10 +97,10 @@ def check_for_server(
         raise UsageError("--json-compact cannot be used with --url: a server decides about blanks itself")
 
 
-def check_image_size(source: PromptOptions, media: MediaOptions, reread: Reread) -> None:
+def check_image_size(source: PromptOptions, media: MediaOptions, rows: RowOptions, log: LogOptions, reread: Reread) -> None:
     """Check that a size of images on the command line has an image to be for. Raises UsageError if it has none."""
-    may_have_image = media.image or media.mmproj is not None or source.file or source.messages is not None
-    if reread.given("image_max_tokens") and not may_have_image:
+    may_have_images = (media.image, media.mmproj, source.file, source.messages, rows.input, log.continues)
+    if reread.given("image_max_tokens") and not any(may_have_images):
         raise UsageError("--image-max-tokens needs an image")
 
 

@@ -158,7 +158,7 @@ def run(
     checks.check_tools(tools, tool_calls, source, output, rows, reread)
     checks.check_output(output)
     check_rows(rows)
-    checks.check_image_size(source, media, reread)
+    checks.check_image_size(source, media, rows, log, reread)
     if rows.input is not None:
         checks.check_for_rows(output, state, log, reread)
     if log.continues:

@@ -135,7 +135,7 @@ def test_an_image_follows_an_answer_in_the_log(folder):
 
     assert run("Hi", "--log", "-m", "other.gguf").status == 0
     assert kinds(run("-C", "-f", "red.png", "--log", "What?", find_projector=find), 2) == ["image_url", "text"]
-    assert run("-C", "And now?", find_projector=find).status == 0
+    assert run("-C", "And now?", "--image-max-tokens", "64", find_projector=find).engine.model.image_max_tokens == 64
     assert asked == ["other.gguf", "other.gguf"]
 
 
@@ -152,6 +152,7 @@ def real(folder: Path, *arguments: str, **options: Any) -> Result:
         (["-f", "red.png", "x"], "images"), (["--image", "red.png", "x"], "images"), (["-f", "a.wav", "x"], "sound"),
         (["--messages", "chat.json"], "images"), (["--messages", "chat.json", "--dry-run"], "images"),
         (["--input", "rows.csv", "--template", "{image} {word}"], "images"),
+        (["--input", "rows.csv", "--template", "{image} {word}", "--image-max-tokens", "64"], "images"),
         (["--input", "rows.csv", "--template", "{word}: {audio}"], "sound"),
     ],
 )  # fmt: skip
