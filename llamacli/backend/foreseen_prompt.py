@@ -1,7 +1,7 @@
 """The evaluated prompt of a question that was asked before, put together while the model loads.
 
-Its tokens are known when the model has loaded, and this takes as long as reading and verifying the prompt. So what the question
-had the last time is read meanwhile, and used if it turns out to be the same.
+Its tokens are known when the model has loaded, which takes about as long as to read and verify the prompt. So the prompt that
+the question had the last time is read meanwhile, and used if it turns out to be the same.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class ForeseenPrompt:
             logger.debug("the prompt is not read before it is known: %s", error)
 
     def state(self, found: Found, prompt: Sequence[int]) -> tuple[list[Block], IO[bytes], int] | None:
-        """Return the blocks of what was found of a prompt, and their state in a file with its size; None if it is not here."""
+        """Return the blocks of what was found of a prompt, and their state in a file with its size; None if not read."""
         if not self.files or self.files != found.files:
             return None
         self._thread.join()

@@ -42,7 +42,7 @@ class ServerState:
     keeps_prompts: bool = False
     is_draining: bool = False
     drain: float = 30.0
-    _ended: list[tuple[Record, str]] = field(default_factory=list)
+    _ended: list[tuple[Record, str]] = field(default_factory=list, init=False)
 
     def note(self, record: Record, route: str) -> None:
         """Count and log a request that has ended, under the pattern of its path, soon."""

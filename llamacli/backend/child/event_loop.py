@@ -112,7 +112,7 @@ class LoopEngine:
 
     @asynccontextmanager
     async def _with_cache(self, turn: Turn, params: GenerationParams) -> AsyncIterator[Callable[[Iterable[Answer]], None]]:
-        """Prepare a prompt from the cache for the block, which calls what is yielded with its answers: the first is kept."""
+        """Prepare a prompt from the cache, and yield a function for the answers of the block, the first of which it keeps."""
         prompts = self._engine.prompts
         if prompts is None or not prompts.take(params):
             yield lambda answers: None

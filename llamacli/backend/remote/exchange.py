@@ -143,7 +143,7 @@ def _documents(endpoint: Endpoint, response: Response) -> Iterator[list[Mapping[
 
 
 def _document(endpoint: Endpoint, text: str | bytes) -> Mapping[str, Any] | None:
-    """A chunk, or a whole document; None for other JSON. Raises RemoteError for anything else, or the error that it tells."""
+    """A chunk, or a whole document; None for other JSON. Raises RemoteError for anything else, or the error that it reports."""
     try:
         document = parse_json(text, source=str(endpoint.client))
     except InvalidJSONError as error:

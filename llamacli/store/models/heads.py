@@ -18,6 +18,6 @@ def models_beside(head: Path) -> list[Path]:
 def _fits(model: Path, head: Path) -> bool:
     try:
         check_drafts(read_files(model), str(head), mtp=False)
-    except LlamacliError:  # a file that cannot be read is not one either
+    except LlamacliError:  # also of a file that cannot be read
         return False
     return True

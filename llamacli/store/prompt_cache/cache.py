@@ -112,7 +112,10 @@ class PromptCache(PromptFolder):
             return list(threads.map(self._read_one, files))
 
     def agreeing(self, found: Found, tokens: Sequence[int], blocks: Sequence[Block | None]) -> list[Block]:
-        """Return what `read` does of the blocks that the files of a prompt have."""
+        """Return the blocks that agree with the tokens of a prompt, up to the first that does not, as `read` does.
+
+        `blocks` are the contents of the files that were found, None for one that cannot be used.
+        """
         whole: list[Block] = []
         for number, (path, block) in enumerate(zip(found.files, blocks, strict=True)):
             if block is None or (path.suffix == BLOCK_SUFFIX and block.tokens != tuple(tokens[number * BLOCK :][:BLOCK])):

@@ -160,7 +160,7 @@ class LoopCall:
             await self._close()
 
     async def result(self) -> Any:
-        """Return the result of a method that streams nothing. Raises as `Child.call`. Who is cancelled ends the call."""
+        """Return the result of a method that streams nothing. Raises as `Child.call`. Cancelling it ends the call."""
         try:
             end, *more = await self._mailbox.take()
             if more or not isinstance(end, Result | Failure | Exception):

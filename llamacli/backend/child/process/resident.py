@@ -48,8 +48,8 @@ _started: Final[dict[int, _Ending]] = {}
 class Resident:
     """A resident engine. `memory` in bytes; `idle_seconds` since it was last used, None while it is busy.
 
-    `version` is that of the program that started it. Of one that describes it otherwise only the process is known: then the
-    version, the model and what it does are empty.
+    `version` is that of the program that started it. If another version wrote its description in another form, only the process
+    is known: the version, the model and `work` are empty.
     """
 
     key: str
@@ -282,7 +282,7 @@ def _read(description: Path) -> _Description | None:
 
 
 def _read_foreign(description: Path) -> _Description | None:
-    """Return what is known of a resident that another version describes otherwise; None if nothing is."""
+    """Return the process of a resident that another version described in another form; None if it names none."""
     try:
         process = msgspec.json.decode(description.read_bytes(), type=_Process)
     except (OSError, msgspec.MsgspecError):
