@@ -45,19 +45,18 @@ def read_keys(path: Path) -> tuple[ApiKey, ...]:
     Raises:
         SettingsError: if it does not exist, cannot be read or is not a file of keys.
     """
-    hint = f"llamacli serve key new NAME --keys-file {path} writes one"
     try:
         if path.stat().st_size > _SIZE_LIMIT:
             raise SettingsError(f"{path} is larger than {_SIZE_LIMIT >> 20} MiB, the limit of files of keys")
         document = parse_json(path.read_bytes(), source=str(path))
     except FileNotFoundError as error:
+        hint = f"llamacli serve key new NAME --keys-file {path} writes one"
         raise SettingsError(f"{path} does not exist", hint=hint) from error
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
     except InvalidJSONError as error:
-        raise SettingsError(
-            f"not a file of keys: {error.message}", hint="llamacli serve key new NAME --keys-file FILE writes one"
-        ) from error
+        hint = "llamacli serve key new NAME --keys-file FILE writes one"
+        raise SettingsError(f"not a file of keys: {error.message}", hint=hint) from error
     entries = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(entries, list):
         raise SettingsError(f"{path} is not a file of keys: it has no list of keys")

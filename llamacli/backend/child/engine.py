@@ -297,17 +297,16 @@ def open_engine(
     arguments = OpenModel(str(path), model, context)
     child = replace(child or ChildParams(), rpc=model.rpc)
     start = partial(start_child, SERVICE, reads, child, model=path, identity=encode(arguments))
-    size = child.cache_size
-    question = _number_of(child.question, path, arguments) if len(child.question) >= _LEAST_QUESTION else None
+    foresees = child.prompt_cache and len(child.question) >= _LEAST_QUESTION
 
     def prompts_of(engine: ChildEngine) -> CachedPrompts:
         from llamacli.backend.prompt_cache import CachedPrompts
         from llamacli.store.prompt_cache.cache import PromptCache
 
-        return CachedPrompts(engine, PromptCache(limit=size), path.name, question=question)
+        question = _number_of(child.question, path, arguments) if foresees else None
+        return CachedPrompts(engine, PromptCache(limit=child.cache_size), path.name, question=question)
 
-    is_kept, foresees = child.prompt_cache, child.prompt_cache and question is not None
-    return ChildEngine(start, arguments, on_load, prompts_of=prompts_of if is_kept else None, foresees=foresees)
+    return ChildEngine(start, arguments, on_load, prompts_of=prompts_of if child.prompt_cache else None, foresees=foresees)
 
 
 def _number_of(question: bytes, path: Path, arguments: OpenModel) -> str:

@@ -219,7 +219,7 @@ class Transport:
             connection.close()
             reason = "no answer" if isinstance(error, TimeoutError) else getattr(error, "strerror", None) or str(error)
             through = " through the proxy" if self._access.proxy else ""
-            untrusted = getattr(error, "verify_message", None)  # of the ssl module, which http needs not
+            untrusted = getattr(error, "verify_message", None)  # of an error of ssl, which is not imported for http
             if untrusted:
                 hint = "SSL_CERT_FILE names a file of certificates to trust"
                 raise RemoteError(f"cannot trust {self.address}{through}: {untrusted}", hint=hint) from error
