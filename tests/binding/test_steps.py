@@ -8,13 +8,15 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from llamacli.binding.enums import ggml_type
 from llamacli.binding.library import library
 from llamacli.engine.params import ContextParams, FlashAttention, ModelParams
 from llamacli.engine.runtime.context import Context
 from llamacli.engine.runtime.model import Model
-from tests.support import tiny
+from tests.support import products, tiny
 from tests.support.tiny_bert import tiny_bert
 from tests.support.tiny_memories import memory_model
 from tests.support.tiny_mtp import mtp_model
@@ -157,6 +159,16 @@ def test_prompts_whose_logits_nobody_wants(any_model: Path) -> None:
         context.decode([5 + 7 * i for i in range(9)], list(range(9)), [0] * 9, [0] * 9)
         context.decode([5 + 7 * 9], [9], [0], [1])
         assert bytes(context.logits(0)) == expected
+
+
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_a_product_that_is_added_to_several_columns(threads: int) -> None:
+    draw = np.random.default_rng(2)
+    weights, column, to = (draw.normal(size=shape).astype(np.float32) for shape in ((32, 64), (64,), (3, 32)))
+    kind = ggml_type.GGML_TYPE_Q8_0
+    rows = products.quantize(kind, weights)
+    product = products.multiply(kind, rows, column[None])
+    assert np.array_equal(products.add_product(kind, rows, column, to, threads=threads), to + product)
 
 
 def test_upstream_kernels_compute_node_by_node(tiny_model: Path) -> None:

@@ -34,6 +34,7 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "ggml_new_tensor_4d": (c_void_p, (c_void_p, c_int, c_int64, c_int64, c_int64, c_int64)),
     "ggml_permute": (c_void_p, (c_void_p, c_void_p, c_int, c_int, c_int, c_int)),
     "ggml_mul_mat": (c_void_p, (c_void_p, c_void_p, c_void_p)),
+    "ggml_add": (c_void_p, (c_void_p, c_void_p, c_void_p)),
     "ggml_mul_mat_id": (c_void_p, (c_void_p, c_void_p, c_void_p, c_void_p)),
     "ggml_flash_attn_ext": (c_void_p, (*[c_void_p] * 5, c_float, c_float, c_float)),
     "ggml_flash_attn_ext_add_sinks": (None, (c_void_p, c_void_p)),
@@ -106,6 +107,21 @@ def multiply(
         shape = columns.swapaxes(-2, -3).shape if transposed else columns.shape
         result = np.empty((*shape[:-1], rows.shape[-2]), np.float32)
         operation.compute(product, result, {weights: rows, values: columns}, kernels, threads)
+    return result
+
+
+def add_product(
+    kind: ggml_type, rows: NDArray[np.uint8], column: Floats, to: Floats, *, kernels: llamacli_kernels = BEST, threads: int = 1
+) -> Floats:
+    """Add the product of quantized rows of weights (rows, bytes) and a column of activations to columns (columns, rows)."""
+    with _Operation() as operation:
+        weights = operation.tensor(kind, (len(column), len(rows)))
+        values = operation.tensor(ggml_type.GGML_TYPE_F32, column.shape)
+        columns = operation.tensor(ggml_type.GGML_TYPE_F32, tuple(reversed(to.shape)))
+        product = _function("ggml_mul_mat")(operation.context, weights, values)
+        result = np.empty_like(to)
+        inputs = {weights: rows, values: column, columns: to}
+        operation.compute(_function("ggml_add")(operation.context, columns, product), result, inputs, kernels, threads)
     return result
 
 

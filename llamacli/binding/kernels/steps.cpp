@@ -143,7 +143,8 @@ bool llamacli::steps::joins_as_tail(int first, int place, step & next) const {
     const int a = product_of(next, op->src[0]), b = op->src[1] ? product_of(next, op->src[1]) : -1;
     const bool combines = a >= 0 && b >= 0 && a != b;
     const int after = std::max(a, b);
-    if (after < 0 || (combines && !fit_in_rows(next))) {
+    // a product of one column may be added to many: a piece has the first of them only
+    if (after < 0 || !ggml_are_same_shape(op, next.ops[after]) || (combines && !fit_in_rows(next))) {
         return false;
     }
     for (int i = first; i < place; i++) {
