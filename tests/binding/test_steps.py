@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import math
-import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,9 +14,10 @@ from llamacli.binding.library import library
 from llamacli.engine.params import ContextParams, FlashAttention, ModelParams
 from llamacli.engine.runtime.context import Context
 from llamacli.engine.runtime.model import Model
-from tests.support import products, tiny
+from tests.support import products
 from tests.support.tiny_bert import tiny_bert
-from tests.support.tiny_memories import memory_model
+from tests.support.tiny_experts import mixture
+from tests.support.tiny_memories import KINDS
 from tests.support.tiny_mtp import mtp_model
 
 pytestmark = pytest.mark.skipif(
@@ -26,7 +25,6 @@ pytestmark = pytest.mark.skipif(
 )
 
 N_CTX = 512
-EXPERTS, USED, FEED_FORWARD, WIDTH = 6, 2, 128, 64
 
 
 class EachNode:
@@ -43,34 +41,17 @@ class EachNode:
         return True
 
 
-def expert_model(path: Path) -> Path:
-    """Write a tiny llama whose feed-forward layers are mixtures of experts."""
-    vocabulary, draw = tiny.default_vocabulary(), random.Random(3)
-    metadata = tiny.default_metadata(vocabulary) | {"llama.expert_count": EXPERTS, "llama.expert_used_count": USED}
-    tensors = [t for t in tiny.default_tensors(len(vocabulary.tokens)) if ".ffn_" not in t.name or "norm" in t.name]
-    for layer in range(2):
-        for name, shape in (
-            ("ffn_gate_inp", (WIDTH, EXPERTS)),
-            ("ffn_gate_exps", (WIDTH, FEED_FORWARD, EXPERTS)),
-            ("ffn_up_exps", (WIDTH, FEED_FORWARD, EXPERTS)),
-            ("ffn_down_exps", (FEED_FORWARD, WIDTH, EXPERTS)),
-        ):
-            data = tiny.floats(draw.gauss(0, 1 / math.sqrt(shape[0])) for _ in range(math.prod(shape)))
-            tensors.append(tiny.Tensor(f"blk.{layer}.{name}.weight", shape, data))
-    path.write_bytes(tiny.gguf_bytes(metadata, tensors))
-    return path
-
-
-@pytest.fixture(scope="module", params=["llama", "Q8_0", "swa", "recurrent", "hybrid", "mtp", "experts"])
+@pytest.fixture(scope="module", params=["llama", "Q8_0", *KINDS, "mtp", "experts"])
 def any_model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model of each kind of graph."""
     kind, path = request.param, tmp_path_factory.mktemp("steps") / "tiny.gguf"
+    if kind in KINDS:
+        kept: dict[str, Path] = request.getfixturevalue("memory_models")
+        return kept[kind]
     if kind in ("llama", "Q8_0"):
         found: Path = request.getfixturevalue({"llama": "tiny_model", "Q8_0": "quantized_model"}[kind])
         return found
-    if kind in ("swa", "recurrent", "hybrid"):
-        return memory_model(path, kind)
-    return mtp_model(path) if kind == "mtp" else expert_model(path)
+    return mtp_model(path) if kind == "mtp" else mixture(path)
 
 
 @pytest.fixture(autouse=True)
@@ -131,7 +112,7 @@ def test_encoders_too(tmp_path: Path) -> None:
 
 def test_graphs_that_come_again_and_others_between_them(tiny_model: Path, tmp_path: Path) -> None:
     """More graphs than one are kept, and each context has its own."""
-    with Model(tiny_model) as first, Model(expert_model(tmp_path / "experts.gguf")) as second:
+    with Model(tiny_model) as first, Model(mixture(tmp_path / "experts.gguf")) as second:
         params = ContextParams(n_ctx=N_CTX, threads=2, flash_attention="off", all_outputs=True)
         expected = {model: bits(model, 2, "off", prompt=1, singles=60) for model in (first, second)}
         with Context(first, params) as a, Context(second, params) as b, Context(first, params) as c:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import tiny
 import tiny_memories
+from tiny_experts import mixture
 
 from llamacli.binding.library import library
 from llamacli.engine.params import ContextParams, LoraAdapter, ModelParams
@@ -45,28 +46,6 @@ def bits(model: Model, params: ContextParams, sizes: list[int]) -> list[bytes]:
             found += [bytes(context.logits(i)) for i in range(size)]
             start = end
     return found
-
-
-def mixture(path: Path) -> Path:
-    """Write a tiny mixture of four experts, of which each token uses two."""
-    draw = random.Random(7)
-    tensors: list[tiny.Tensor] = []
-    vocabulary = tiny.default_vocabulary()
-    for tensor in tiny.default_tensors(len(vocabulary.tokens)):
-        name = tensor.name
-        if "ffn_" in name and "norm" not in name:
-            shape = (*tensor.shape, 4)
-            scale = tensor.shape[0] ** -0.5
-            numbers = tiny.floats(draw.gauss(0, scale) for _ in range(4 * tensor.shape[0] * tensor.shape[1]))
-            tensors.append(tiny.Tensor(name.replace(".weight", "_exps.weight"), shape, numbers))
-        else:
-            tensors.append(tensor)
-        if "ffn_norm" in name:
-            router = tiny.floats(draw.gauss(0, 1) for _ in range(64 * 4))
-            tensors.append(tiny.Tensor(name.replace("norm", "gate_inp"), (64, 4), router))
-    metadata = tiny.default_metadata(vocabulary) | {"llama.expert_count": 4, "llama.expert_used_count": 2}
-    path.write_bytes(tiny.gguf_bytes(metadata, tensors))
-    return path
 
 
 @pytest.mark.parametrize("kind", ["F32", "F16", "BF16", "Q8_0", "Q4_1"])
