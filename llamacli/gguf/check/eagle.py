@@ -129,7 +129,7 @@ def _vocabulary_findings(files: ModelFiles, sources: Sequence[Source]) -> Iterat
         numbers = array.array("q", data[: len(data) // table.type.size * table.type.size])
         if (files.header.byte_order == ">") != (sys.byteorder == "big"):
             numbers.byteswap()
-        if wrong := next((number for number in numbers if not 0 <= number < tokens.count), None):
+        if (wrong := next((number for number in numbers if not 0 <= number < tokens.count), None)) is not None:
             yield _of_tensor(table, f"has token {wrong}, outside the vocabulary of {tokens.count} tokens")
             return
 
