@@ -123,11 +123,11 @@ class Gate:
         An answer whose guess is shorter waits for the others, but no evaluation takes it more than `_MOST_DELAY` times as long.
         """
         single, longest = self._single or 0.0, min(room, max(guess.count for guess in guesses))
+        waits = any(not guess.count for guess in guesses)
         best = Size(0, _MARGIN)
         for size in SIZES if single else ():
             count, cost = min(size - 1, longest), self.cost(size)
             expected = sum(self._expected(guess, count) for guess in guesses) / len(guesses)
-            waits = any(not guess.count for guess in guesses)
             bearable = cost - single <= most_loss and (not waits or cost <= _MOST_DELAY * single)
             if bearable and (gain := expected * single / cost) > best.gain:
                 best = Size(count, gain)

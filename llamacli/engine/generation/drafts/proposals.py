@@ -1,4 +1,4 @@
-"""The drafts of the running sequences: for one that runs alone what pays, for several side by side what pays for each."""
+"""The drafts of the running sequences: for one that runs alone what pays, for several side by side what pays for all."""
 
 from __future__ import annotations
 

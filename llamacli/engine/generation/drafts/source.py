@@ -1,4 +1,4 @@
-"""A source of drafts other than text: a smaller model, or the model's own heads."""
+"""A source of drafts other than text: a smaller model, or heads that take the states of the model."""
 
 from __future__ import annotations
 
