@@ -18,6 +18,9 @@ from llamacli.server.security.origin import OriginRules
 _NOTE_SECONDS = 0.005
 """Seconds after which a request that has ended is counted and logged: whoever asks next does not wait for that."""
 
+_NOTES_AT_ONCE = 32
+"""Requests that are counted and logged at once: if hundreds end together, running streams go on in between."""
+
 
 @dataclass(slots=True, kw_only=True)
 class ServerState:
@@ -48,11 +51,13 @@ class ServerState:
         """Count and log a request that has ended, under the pattern of its path, soon."""
         self._ended.append((record, route))
         if len(self._ended) == 1:
-            asyncio.get_running_loop().call_later(_NOTE_SECONDS, self.write_notes)
+            asyncio.get_running_loop().call_later(_NOTE_SECONDS, self.write_notes, _NOTES_AT_ONCE)
 
-    def write_notes(self) -> None:
-        """Count and log what has ended, now."""
-        ended, self._ended = self._ended, []
+    def write_notes(self, most: int | None = None) -> None:
+        """Count and log what has ended, now. If that is more than `most`, the rest follows when others had their turn."""
+        ended, self._ended = self._ended[:most], self._ended[most or len(self._ended) :]
+        if self._ended:
+            asyncio.get_running_loop().call_soon(self.write_notes, most)
         for record, route in ended:
             self.metrics.count(record, route)
             self.log(record)
