@@ -107,13 +107,13 @@ def connect(*addresses: str) -> RemoteEngine:
 
 
 def params(tokens: int) -> GenerationParams:
-    """Greedy answers of a length."""
-    return GenerationParams(max_tokens=tokens, sampling=SamplingParams(temperature=0.0, ignore_eos=True))
+    """Answers of a length. They are sampled: greedy ones repeat themselves, and how many drafts that gives varies."""
+    return GenerationParams(max_tokens=tokens, sampling=SamplingParams(temperature=1.0, seed=1, ignore_eos=True))
 
 
 def answer(engine: Backend, number: int, tokens: int) -> tuple[float, float]:
-    """Seconds to the first piece of an answer, and to its end. Every prompt is new."""
-    question = Question(text=f"{number} {time.perf_counter_ns()}: tell me a story about a lighthouse and its keeper.")
+    """Seconds to the first piece of an answer, and to its end."""
+    question = Question(text=f"{number}: tell me a story about a lighthouse and its keeper.")
     started = time.perf_counter()
     first = 0.0
     for event in engine.answer(engine.render(question), params(tokens)):
@@ -139,11 +139,12 @@ Pair = tuple[tuple[float, float], tuple[float, float]]
 
 
 def in_turns(here: Backend, there: Backend, pairs: int, tokens: int) -> list[Pair]:
-    """Measure answers of both, in alternating order, after one of each that does not count."""
+    """Measure answers of both to one new prompt after the other, in alternating order; the first pair does not count."""
     found: list[Pair] = []
+    first = time.perf_counter_ns()
     for number in range(-1, pairs):
         both = [here, there] if number % 2 else [there, here]
-        times = {id(engine): answer(engine, number, tokens) for engine in both}
+        times = {id(engine): answer(engine, first + number, tokens) for engine in both}
         found += [(times[id(here)], times[id(there)])] * (number >= 0)
     return found
 
