@@ -42,7 +42,7 @@ class OpenBackend(Protocol):
 BURST_SECONDS = 0.016
 """Tokens are sent in groups that took so long: one frame of a screen."""
 
-PROMPT_SECONDS = 0.04
+PROMPT_SECONDS = 0.016
 """A part of a prompt that arrives may take so long beside running answers."""
 
 FitsMemory = Callable[[Path, ModelParams, ContextParams], bool]
